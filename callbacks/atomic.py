@@ -1,0 +1,39 @@
+"""Write a file whole or not at all."""
+
+import os
+import secrets
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_write(path):
+    """Give a temporary path to write to; move it to `path` once it is complete and on disk.
+
+    Whoever reads `path` sees the old content or the new, never a part. If the block raises, or is interrupted, `path`
+    stays as it was and the temporary file goes.
+
+    Args:
+        path: the file to write. Its folder must exist. A symbolic link stays one: the file it points to is replaced.
+
+    Yields:
+        `pathlib.Path` of a file that does not exist yet, in the same folder, with the same suffix.
+
+    Raises:
+        OSError: the folder cannot be written, or `path` is a folder.
+
+    Example:
+        with atomic_write("result.json") as temporary:
+            temporary.write_text("{}")
+    """
+    target = Path(os.path.realpath(path))  # replacing a link would leave the file it points to behind
+    # Same folder: a rename is atomic only within a file system. Same suffix: many writers pick the format by it.
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as written:
+            os.fsync(written.fileno())  # else a power cut could leave the new name on an empty file
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,89 @@
+"""The log file that the DAWNBench competition asked for."""
+
+from pathlib import Path
+from time import perf_counter
+
+import keras
+
+from .atomic import atomic_write
+from .metric_names import top1_validation_key
+
+HEADER = "epoch\thours\ttop1Accuracy"
+
+
+class DawnbenchLog(keras.callbacks.Callback):
+    """Writes epoch, hours of training and top-1 validation accuracy in percent, separated by tabs.
+
+    The hours are those spent training: validation and what other callbacks do between epochs do not count. The file is
+    written anew, whole, after every epoch that was validated.
+
+    `fit(initial_epoch=k)` keeps the first k epochs of the file and adds to their hours. Without, the file starts anew.
+
+    Args:
+        path: the file, `log.tsv` by custom. Its folder is made if need be.
+        metric: the key of the accuracy in the logs, a share from 0 to 1. Default: the first that there is of
+            `val_accuracy`, `val_acc`, `val_categorical_accuracy` and `val_sparse_categorical_accuracy`.
+
+    Raises:
+        ValueError: on a resume, when the file does not end with the epoch before; in the first validated epoch, when
+            the accuracy is not among the logs.
+        OSError: the file cannot be written.
+
+    Source: the DAWNBench rules for CIFAR-10 training, https://github.com/stanford-futuredata/dawn-bench-entries.
+    """
+
+    def __init__(self, path, metric=None):
+        super().__init__()
+        self.path = Path(path)
+        self.metric = metric
+        self._lines = None
+        self._begin = None
+
+    def on_train_begin(self, logs=None):
+        self._lines = None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._lines is None:
+            self._lines, self._hours = earlier_lines(self.path, epoch) if epoch else ([], 0.0)
+        self._begin = perf_counter()
+
+    def on_test_begin(self, logs=None):
+        # fit validates between the last batch and the epoch's end.
+        self._stop_clock()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._stop_clock()
+        logs = logs or {}
+        if not any(key.startswith("val_") for key in logs):
+            return  # not validated, as with validation_freq=2; its hours count in the next line
+        accuracy = logs.get(self.metric or top1_validation_key(logs))
+        if accuracy is None:
+            raise ValueError(
+                f"There is no such accuracy among the logs ({', '.join(logs)}); compile the model with "
+                f"metrics=['accuracy'], or name another as metric. Received: metric={self.metric!r}"
+            )
+        self._lines.append(f"{epoch + 1}\t{self._hours:.8f}\t{100 * accuracy:.2f}")
+        with atomic_write(self.path) as temporary:
+            temporary.write_text("\n".join([HEADER, *self._lines]) + "\n", newline="\n")
+
+    def _stop_clock(self):
+        if self._begin is not None:
+            self._hours += (perf_counter() - self._begin) / 3600
+            self._begin = None
+
+
+def earlier_lines(path, epochs):
+    """The lines of the first `epochs` epochs and their hours; ValueError if the file does not hold them."""
+    try:
+        header, *lines = path.read_text().splitlines()
+        rows = [(int(epoch), float(hours), float(accuracy)) for epoch, hours, accuracy in map(str.split, lines)]
+        kept = sum(epoch <= epochs for epoch, _, _ in rows)
+        if header != HEADER or rows[kept - 1][0] != epochs:
+            raise ValueError(f"no line for epoch {epochs}")
+    except (OSError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"Training continues after epoch {epochs}, and this log must end with that epoch; restore it, or write to "
+            f"another file with initial_epoch=0 ({error}). Received: path={str(path)!r}"
+        ) from error
+    return lines[:kept], rows[kept - 1][1]

@@ -1,0 +1,106 @@
+"""How the figures look: colours that the colour-blind can tell apart, light axes, labels at the lines."""
+
+from matplotlib.figure import Figure
+
+# Okabe and Ito, 2008, "Color Universal Design".
+BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#007A5E"  # the green a shade darker, for text on white
+INK, MUTED, GRID = "#222222", "#6B6B6B", "#E4E4E4"
+
+WIDTH, LEFT, TOP, BOTTOM, GAP = 8.6, 0.8, 0.9, 0.55, 0.55  # inches
+RESOLUTION = 150  # dots per inch of a PNG
+
+
+def stacked_axes(heights, title=None, right=2.05):
+    """Make a figure of panels above one another that share the x axis.
+
+    The margins are fixed, in inches, so that nothing jumps from one redrawing to the next.
+
+    Args:
+        heights: of the panels, from the top, in inches.
+        title: of the figure. Default: none.
+        right: margin for labels, in inches.
+
+    Returns:
+        (Figure, list of axes).
+    """
+    top = TOP if title else TOP - 0.45
+    height = top + sum(heights) + GAP * (len(heights) - 1) + BOTTOM
+    figure = Figure(figsize=(WIDTH, height), dpi=RESOLUTION, facecolor="white")
+    if title:
+        figure.text(LEFT / WIDTH, 1 - 0.22 / height, title, va="top", fontsize=14, fontweight="bold", color=INK)
+    axes, above = [], height - top
+    for panel in heights:
+        above -= panel
+        box = (LEFT / WIDTH, above / height, (WIDTH - LEFT - right) / WIDTH, panel / height)
+        axes.append(figure.add_axes(box, sharex=axes[0] if axes else None))
+        above -= GAP
+    for ax in axes:
+        style_axes(ax, last=ax is axes[-1])
+    return figure, axes
+
+
+def style_axes(ax, last):
+    """Light horizontal lines, no box; numbers on the x axis of the last panel only."""
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.spines["bottom"].set_color(MUTED)
+    ax.grid(axis="y", color=GRID, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.tick_params(colors=MUTED, labelcolor=INK, labelsize=9, labelbottom=last, left=False)
+    ax.tick_params(axis="x", length=3)
+    if last:
+        ax.set_xlabel("epoch", fontsize=10, color=INK, loc="right", labelpad=2)
+
+
+def name_panel(ax, name):
+    """Write what a panel shows above it, horizontally."""
+    ax.set_title(name, loc="left", fontsize=10.5, color=INK, pad=7, y=1.0)  # a fixed y spares matplotlib a search
+
+
+def label_line_ends(ax, labels):
+    """Write a label to the right of each line's last point, moved apart where they would overlap.
+
+    Args:
+        ax: axes whose limits are final.
+        labels: list of (x, y, text, colour).
+    """
+    ax.autoscale_view()  # the data limits are worked out lazily, and transData alone does not ask for them
+    points_per_dot = 72 / ax.figure.dpi
+    bottom, top = ax.bbox.y0 * points_per_dot, ax.bbox.y1 * points_per_dot
+    places = []
+    for x, y, text, _ in labels:
+        centre = ax.transData.transform((x, y))[1] * points_per_dot
+        places.append((centre, 6.5 * (text.count("\n") + 1)))  # half the height of the lines of text
+    for (x, y, text, color), (centre, _), moved in zip(labels, places, spread(places, bottom, top), strict=True):
+        ax.annotate(
+            text,
+            (x, y),
+            xytext=(9, moved - centre),
+            textcoords="offset points",
+            va="center",
+            fontsize=9.5,
+            linespacing=1.25,
+            color=color,
+            annotation_clip=False,
+        )
+
+
+def spread(places, bottom, top):
+    """Move labels apart, as little as need be.
+
+    Args:
+        places: list of (centre, half height).
+        bottom, top: where the labels should stay, if there is room.
+
+    Returns:
+        List of centres.
+    """
+    order = sorted(range(len(places)), key=lambda i: places[i][0])
+    centres = [centre for centre, _ in places]
+    floor, ceiling = bottom, top
+    for i in order:  # up from the bottom, then back down from the top
+        centres[i] = max(centres[i], floor + places[i][1])
+        floor = centres[i] + places[i][1]
+    for i in reversed(order):
+        centres[i] = min(centres[i], ceiling - places[i][1])
+        ceiling = centres[i] - places[i][1]
+    return centres

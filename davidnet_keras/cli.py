@@ -1,0 +1,154 @@
+"""The command line, derived from `Recipe`."""
+
+import contextlib
+import dataclasses
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from davidnet_keras.environment import tune_tensorflow
+from davidnet_keras.errors import UserError
+from davidnet_keras.recipe import RECIPES, Recipe
+from davidnet_keras.run_folder import RunFolder
+
+DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
+PROGRAM = "python -m davidnet_keras"
+DESCRIPTION = """Train David Page's ResNet-9 on small colour pictures and write a run folder:
+history.csv, curves.png, lr.png, log.tsv, recipe.json and model.keras."""
+
+Dataset = Literal["cifar10", "cifar100", "shapes"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where the pictures come from and where the run goes: what is no part of the recipe."""
+
+    dataset: Annotated[Dataset, tyro.conf.arg(help="pictures to learn; shapes is drawn, the others are downloaded")] = (
+        "cifar10"
+    )
+    data_dir: Annotated[
+        str | None, tyro.conf.arg(help="folder or .tar.gz with CIFAR; None: Keras's cache, filled by a download")
+    ] = None
+    run_dir: Annotated[
+        str | None, tyro.conf.arg(help="folder to write, new or empty; None: runs/<recipe>-<dataset>-<time>")
+    ] = None
+    resume: Annotated[
+        str | None, tyro.conf.arg(help="run folder to continue after its last finished epoch", metavar="RUN")
+    ] = None
+
+
+def recipe_options(recipe):
+    """The recipe as a dataclass that tyro turns into flags, with this recipe's values as the defaults."""
+    options = []
+    for item in dataclasses.fields(Recipe):
+        if item.name == "name":
+            choices = Literal[tuple(RECIPES)]
+            options.append(("recipe", Annotated[choices, tyro.conf.arg(help="the settings to start from")], recipe.name))
+        else:
+            argument = tyro.conf.arg(help=item.metadata["help"])
+            options.append((item.name, Annotated[item.type, argument], getattr(recipe, item.name)))
+    return dataclasses.make_dataclass("Options", options, bases=(Place,), frozen=True)
+
+
+def given_flags(argv):
+    """The fields that the user named, as {field}: `--no-flip` and `--batch-size=64` included."""
+    names = (word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--"))
+    return {name.removeprefix("no_") for name in names}
+
+
+def named_recipe(argv):
+    """The recipe whose values are the defaults of all other flags."""
+    name = "davidnet"
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        if word == "--recipe" or word.startswith("--recipe="):
+            name = word.partition("=")[2] or following
+    return RECIPES.get(name, RECIPES["davidnet"])  # tyro refuses an unknown name
+
+
+def parse(argv):
+    """(Place, Recipe) as the user asks; tyro prints help or what is wrong and exits."""
+    options = tyro.cli(recipe_options(named_recipe(argv)), prog=PROGRAM, description=DESCRIPTION, args=argv)
+    values = dataclasses.asdict(options)
+    place = Place(**{item.name: values.pop(item.name) for item in dataclasses.fields(Place)})
+    return place, Recipe(name=values.pop("recipe"), **values)
+
+
+def main(argv=None):
+    """Run the command line; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        place, recipe = parse(argv)
+        started = time.perf_counter()
+        result = resume(place, recipe, given_flags(argv)) if place.resume is not None else train(place, recipe)
+        print(summary(result, time.perf_counter() - started))
+        return DONE
+    except UserError as error:
+        print(f"davidnet_keras: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt as interrupt:
+        print(f"\nInterrupted. {interrupt}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def train(place, recipe):
+    """A new run."""
+    tune_tensorflow()
+    from davidnet_keras import training
+
+    run_dir = place.run_dir or training.default_run_dir(recipe, place.dataset)
+    with saying_how_to_resume(run_dir, place):
+        return training.train(recipe, place.dataset, place.data_dir, run_dir)
+
+
+def resume(place, recipe, given):
+    """The rest of an earlier run."""
+    if place.run_dir is not None:
+        raise UserError("--resume continues in its own folder; leave out --run-dir.")
+    check_same_settings(place, recipe, given)
+    tune_tensorflow()
+    from davidnet_keras import training
+
+    with saying_how_to_resume(place.resume, place):
+        return training.resume(place.resume, place.data_dir)
+
+
+@contextlib.contextmanager
+def saying_how_to_resume(run_dir, place):
+    """Turn an interruption, or a file that cannot be written, into a sentence with the command that continues."""
+    data = ["--data-dir", place.data_dir] if place.data_dir else []
+    command = f"{PROGRAM} --resume {shlex.join([str(run_dir), *data])}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        # Before the first write there is no run to continue.
+        begun = (Path(run_dir) / "recipe.json").exists()
+        raise KeyboardInterrupt(f"Continue with: {command}" if begun else "Nothing was written.") from None
+    except OSError as error:
+        raise UserError(f"The run stopped: {error}. Mend that, then continue with: {command}") from error
+
+
+def check_same_settings(place, recipe, given):
+    """Refuse to continue a run with other settings than it was begun with, naming the first that differs."""
+    begun, conditions = RunFolder(place.resume).read_recipe()
+    before = dataclasses.asdict(begun) | {"recipe": begun.name, "dataset": conditions["dataset"]}
+    now = dataclasses.asdict(recipe) | {"recipe": recipe.name, "dataset": place.dataset}
+    for name in sorted(given & before.keys()):
+        if now[name] != before[name]:
+            raise UserError(
+                f"A run goes on with the settings it was begun with; leave out --{name.replace('_', '-')}, or start a new "
+                f"run. Received: {name}={now[name]}, begun with {before[name]}"
+            )
+
+
+def summary(result, seconds):
+    """One line: final and best accuracy on the test set, time, run folder."""
+    accuracy = [100 * value for value in result.history["val_accuracy"]]
+    best = max(range(len(accuracy)), key=accuracy.__getitem__)
+    return (
+        f"Test accuracy {accuracy[-1]:.2f} % (best {accuracy[best]:.2f} % after epoch {best + 1}), "
+        f"{seconds // 60:.0f} min {seconds % 60:.0f} s, run folder: {result.run_dir}"
+    )

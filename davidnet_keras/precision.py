@@ -1,0 +1,54 @@
+"""Which arithmetic this hardware is made for."""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}  # as Linux names them
+
+
+def choose_precision(requested="auto"):
+    """The Keras dtype policy to train with, and a clause that says why.
+
+    Args:
+        requested: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
+
+    Returns:
+        (policy, reason), both strings. "auto" gives mixed_bfloat16 on a GPU of compute capability 8 or more (Ampere)
+        and on a CPU with AMX or AVX-512 bfloat16 instructions, mixed_float16 (with Keras's loss scaling) on a GPU of
+        capability 7, float32 elsewhere.
+    """
+    if requested != "auto":
+        return requested, "as asked"
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        return for_gpu([tf.config.experimental.get_device_details(gpu) for gpu in gpus])
+    return for_cpu(cpu_flags())
+
+
+def for_gpu(details):
+    """The policy for these GPUs, by the oldest of them."""
+    capability = min(detail.get("compute_capability") or (0, 0) for detail in details)
+    name = f"GPU of compute capability {capability[0]}.{capability[1]}"
+    if capability >= (8, 0):
+        return "mixed_bfloat16", f"{name} has bfloat16 tensor cores"
+    if capability >= (7, 0):
+        return "mixed_float16", f"{name} has float16 tensor cores"
+    return "float32", f"{name} has no tensor cores"
+
+
+def for_cpu(flags):
+    """The policy for a CPU with these instruction sets."""
+    found = sorted(BFLOAT16_FLAGS & flags)
+    if found:
+        return "mixed_bfloat16", f"CPU has {' and '.join(found)}"
+    return "float32", "CPU has no bfloat16 instructions"
+
+
+def cpu_flags():
+    """The CPU's instruction sets as Linux lists them; none known elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())

@@ -1,0 +1,204 @@
+"""Recipe -> data -> model -> fit -> run folder."""
+
+import time
+import zlib
+from importlib.metadata import version
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from tqdm.keras import TqdmCallback
+
+from davidnet_callbacks import (
+    DawnbenchLog,
+    EpochTable,
+    HistoryCSV,
+    OneCycleTriangle,
+    PlotCurves,
+    atomic_write,
+    plot_schedule,
+    read_history,
+)
+from davidnet_keras.augment import Augmentation, Cutout, RandomCrop, RandomFlip
+from davidnet_keras.cifar import load_cifar10, load_cifar100
+from davidnet_keras.errors import UserError
+from davidnet_keras.model import DavidNet
+from davidnet_keras.optimizer import MomentumSGD
+from davidnet_keras.pipeline import steps_per_epoch, test_dataset, train_dataset
+from davidnet_keras.precision import choose_precision
+from davidnet_keras.recipe import RECIPES
+from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.shapes import load_shapes
+
+CLASSES = {"cifar10": 10, "cifar100": 100, "shapes": 10}
+EVALUATION_BATCH_SIZE = 1000
+
+
+class Run(NamedTuple):
+    """What a training run leaves: the model, one list per column of history.csv, the folder's path."""
+
+    model: keras.Model
+    history: dict
+    run_dir: object
+
+
+def train(recipe=RECIPES["davidnet"], dataset="cifar10", data_dir=None, run_dir=None, callbacks=(), progress=True):
+    """Train by a recipe and write the run folder.
+
+    Args:
+        recipe: `Recipe`. Default: the reference notebook's.
+        dataset: "cifar10", "cifar100" or "shapes".
+        data_dir: folder or archive with CIFAR; None: Keras's cache, filled by a download. Not used by "shapes".
+        run_dir: folder to write, new or empty; None: `runs/<recipe>-<dataset>-<time>`.
+        callbacks: further `keras.callbacks.Callback` objects, run before the checkpoint of each epoch.
+        progress: bool, whether to show progress bars and the epoch table.
+
+    Returns:
+        `Run(model, history, run_dir)`.
+
+    Raises:
+        UserError (a ValueError): data or folder cannot be used; the loss became NaN.
+    """
+    if dataset not in CLASSES:
+        raise UserError(f"There is no such data set; choose {', '.join(CLASSES)}. Received: dataset={dataset!r}")
+    data = load(dataset, data_dir)
+    check_batch_size(recipe, data)
+    with RunFolder.create(run_dir or default_run_dir(recipe, dataset)) as folder:
+        precision, reason = choose_precision(recipe.precision)
+        folder.write_recipe(recipe, **conditions(dataset, data, precision, reason))
+        keras.utils.set_random_seed(recipe.seed)
+        model = build_model(recipe, CLASSES[dataset], data, precision)
+        return fit(model, recipe, data, folder, 0, callbacks, progress)
+
+
+def resume(run_dir, data_dir=None, callbacks=(), progress=True):
+    """Continue a run after its last finished epoch, as if it had never stopped.
+
+    Args, Returns, Raises: as `train`; the recipe, the data set's name and the precision come from the run folder, and
+    the data must be the same.
+    """
+    with RunFolder.open(run_dir) as folder:
+        recipe, before = folder.read_recipe()
+        if folder.model.exists():
+            return Run(keras.saving.load_model(folder.model), read_history(folder.history), folder.path)
+        data = load(before["dataset"], data_dir)
+        now = conditions(before["dataset"], data, before["precision"], before["precision_reason"])
+        if now["data"] != before["data"]:
+            raise UserError(f"These are not the pictures that {run_dir} was trained on; give the same --data-dir as then.")
+        keras.utils.set_random_seed(recipe.seed)
+        saved = folder.saved_epochs()
+        if saved:
+            model = keras.saving.load_model(folder.checkpoint(saved[-1]))
+        else:
+            model = build_model(recipe, CLASSES[before["dataset"]], data, before["precision"])
+        return fit(model, recipe, data, folder, saved[-1] if saved else 0, callbacks, progress)
+
+
+def default_run_dir(recipe, dataset):
+    """runs/<recipe>-<dataset>-<time>, below the working directory."""
+    return f"runs/{recipe.name}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def load(dataset, data_dir):
+    """((x_train, y_train), (x_test, y_test)) of a data set by name."""
+    if dataset == "shapes":
+        return load_shapes()
+    return {"cifar10": load_cifar10, "cifar100": load_cifar100}[dataset](data_dir)
+
+
+def check_batch_size(recipe, data):
+    """A batch larger than the set is a slip: the rate and decay would be scaled for pictures that are not there."""
+    pictures = len(data[0][0])
+    if recipe.batch_size > pictures:
+        raise UserError(f"The batch size {recipe.batch_size} is more than the {pictures} training pictures; lower it.")
+
+
+def conditions(dataset, data, precision, reason):
+    """What beside the recipe fixes or explains a result, for recipe.json."""
+    checksum = 0
+    for array in (array for split in data for array in split):
+        checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
+    return {
+        "dataset": dataset,
+        "data": {"train": len(data[0][0]), "test": len(data[1][0]), "crc32": f"{checksum:08x}"},
+        "precision": precision,
+        "precision_reason": reason,
+        "versions": {name: version(name) for name in ("davidnet_keras", "tensorflow", "keras", "numpy")},
+    }
+
+
+def build_model(recipe, num_classes, data, precision):
+    """A DavidNet of the recipe, normalising with the training set's statistics, compiled."""
+    model = DavidNet(num_classes, recipe.width, recipe.logit_scale, recipe.dropout, recipe.l2, dtype=precision)
+    model.adapt(data[0][0])
+    model.compile(
+        optimizer=MomentumSGD(recipe.peak_rate, recipe.momentum),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def augmentation(recipe, mean):
+    """The recipe's augmentation as one layer; cut-out squares are filled with the training mean, 0 after normalising."""
+    layers = []
+    if recipe.crop_padding:
+        layers.append(RandomCrop(recipe.crop_padding))
+    if recipe.flip:
+        layers.append(RandomFlip())
+    if recipe.cutout:
+        layers.append(Cutout(recipe.cutout, fill=mean))
+    return Augmentation(layers)
+
+
+def fit(model, recipe, data, folder, initial_epoch, callbacks, progress):
+    """`model.fit` with the recipe's callbacks, into the run folder."""
+    (x_train, y_train), (x_test, y_test) = data
+    steps = steps_per_epoch(len(x_train), recipe.batch_size)
+    augment = augmentation(recipe, model.get_layer("normalize").mean.numpy().tolist())
+    schedule = OneCycleTriangle(recipe.peak_rate, recipe.epochs, recipe.warmup_epochs)
+    with atomic_write(folder.rates) as temporary:
+        plot_schedule(schedule.schedule, recipe.epochs, steps).savefig(temporary)
+    model.fit(
+        train_dataset(x_train, y_train, recipe.batch_size, augment, recipe.seed, initial_epoch),
+        epochs=recipe.epochs,
+        initial_epoch=initial_epoch,
+        steps_per_epoch=steps,
+        validation_data=test_dataset(x_test, y_test, EVALUATION_BATCH_SIZE),
+        verbose=0,
+        callbacks=[
+            StopWhenDiverged(),
+            schedule,
+            *([TqdmCallback(), EpochTable(recipe.batch_size)] if progress else []),
+            HistoryCSV(folder.history),
+            PlotCurves(folder.curves, history=folder.history),
+            DawnbenchLog(folder.log),
+            *callbacks,
+            SaveCheckpoint(folder),  # the last: an epoch that has a checkpoint has been recorded whole
+        ],
+    )
+    folder.finish(recipe.epochs)
+    return Run(model, read_history(folder.history), folder.path)
+
+
+class StopWhenDiverged(keras.callbacks.Callback):
+    """Ends training with a UserError as soon as the loss is not finite, before anything else of that epoch is saved.
+
+    `keras.callbacks.TerminateOnNaN` lets the epoch end as usual, so that a checkpoint of NaNs would be written.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss")
+        if loss is not None and not np.isfinite(loss):
+            raise UserError("The loss became NaN or infinite; lower the learning rate, or lengthen the warm-up.")
+
+
+class SaveCheckpoint(keras.callbacks.Callback):
+    """Saves the model after every epoch."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.folder.save_checkpoint(self.model, epoch + 1)

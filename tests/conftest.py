@@ -1,0 +1,36 @@
+"""What every test shares: a quiet TensorFlow, a fixed seed, and two logical CPU devices for `tf.distribute`."""
+
+import os
+
+# Before TensorFlow is imported: the kernels that the command line uses, and no start-up messages.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def two_cpus():
+    """The names of two logical CPU devices; must come before TensorFlow's first operation, hence `autouse` below."""
+    import tensorflow as tf
+
+    return [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("CPU")]
+
+
+def pytest_configure(config):
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        return
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras():
+    """Each test starts from the same seed, the float32 policy and empty Keras state."""
+    import keras
+
+    keras.backend.clear_session()
+    keras.config.set_dtype_policy("float32")
+    keras.utils.set_random_seed(0)
