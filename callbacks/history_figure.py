@@ -43,7 +43,7 @@ def plot_history(history, title=None, epochs=None):
             f"Received: history with {received}"
         )
     metrics.sort(key=lambda metric: not is_accuracy(metric.name))
-    x = columns.get("epoch") or range(1, max(lengths) + 1)
+    x = list(columns.get("epoch", range(1, max(lengths) + 1)))
     rate = columns.get("learning_rate")
     figure, axes = stacked_axes([2.5] * len(metrics) + [1.0] * (rate is not None), title)
     end = max(epochs or 0, x[-1])

@@ -28,7 +28,8 @@ class PlotCurves(keras.callbacks.Callback):
     Args:
         path: `.png`, `.svg` or `.pdf` file. Its folder is made if need be. Default: none, only show it in a notebook.
         history: the epochs before, for a run that is resumed with `initial_epoch`: the file that `HistoryCSV` writes,
-            or a dict of columns. Only looked at then. Default: what this object drew in the `fit` before.
+            a dict of columns, or what `fit` returned. Only looked at then. Default: what this object drew in the last
+            `fit`.
         title: of the figure. Default: none.
 
     Raises:
@@ -42,10 +43,8 @@ class PlotCurves(keras.callbacks.Callback):
         super().__init__()
         self.path = None if path is None else Path(path)
         if self.path is not None and self.path.suffix.lower() not in SUFFIXES:
-            raise ValueError(
-                f"Curves are saved as {', '.join(SUFFIXES)}; end the path so. Received: path={str(path)!r}"
-            )
-        self.history = history
+            raise ValueError(f"The path must end in {', '.join(SUFFIXES)}. Received: path={str(path)!r}")
+        self.history = getattr(history, "history", history)
         self.title = title
         self._rows = []
         self._display = NotebookDisplay()

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class PiecewiseLinear:
                 "A piecewise linear schedule needs one value for each knot, and at least one. "
                 f"Received: knots={self.knots}, values={self.values}"
             )
-        if any(b <= a for a, b in zip(self.knots, self.knots[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(self.knots)):
             raise ValueError(
                 "The knots must increase; for a jump, set two knots a thousandth of an epoch apart. "
                 f"Received: knots={self.knots}"

@@ -145,10 +145,10 @@ def check_same_settings(place, recipe, given):
 
 
 def summary(result, seconds):
-    """One line: final and best accuracy on the test set, time, run folder."""
+    """One line: final and best accuracy on the test set, time, run folder and its plot."""
     accuracy = [100 * value for value in result.history["val_accuracy"]]
     best = max(range(len(accuracy)), key=accuracy.__getitem__)
     return (
         f"Test accuracy {accuracy[-1]:.2f} % (best {accuracy[best]:.2f} % after epoch {best + 1}), "
-        f"{seconds // 60:.0f} min {seconds % 60:.0f} s, run folder: {result.run_dir}"
+        f"{seconds // 60:.0f} min {seconds % 60:.0f} s; run folder {result.run_dir}, curves {result.run_dir}/curves.png"
     )

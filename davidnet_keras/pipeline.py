@@ -83,7 +83,9 @@ def train_dataset(
 
     steps_in_order = _steps(len(arrays[0]), batch_size, seed, *first)
     dataset = steps_in_order.map(
-        _batch_maker(_hold(arrays), augmentation, seed), num_parallel_calls=num_parallel_calls, deterministic=True
+        _batch_maker(_hold(arrays), augmentation, seed, steps),
+        num_parallel_calls=num_parallel_calls,
+        deterministic=True,
     )
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return dataset.prefetch(2 * num_parallel_calls).with_options(_options())
@@ -110,6 +112,7 @@ def test_dataset(x, y, batch_size=1000, sample_weight=None):
     batch_size = _check_integer("batch_size", batch_size, 1)
     held = _hold(arrays)
 
+    @tf.autograph.experimental.do_not_convert
     def batch(step):
         return tuple(array[step * batch_size : (step + 1) * batch_size] for array in held)
 
@@ -129,33 +132,41 @@ def steps_per_epoch(num_images, batch_size):
 def _steps(num_images, batch_size, seed, initial_epoch, initial_step):
     """Data set of (epoch, step, indices of the batch's pictures)."""
     steps = steps_per_epoch(num_images, batch_size)
+    order_seed = _seed(seed, _ORDER)
 
+    # Autograph has nothing to convert here.
+    @tf.autograph.experimental.do_not_convert
     def epoch_of_steps(epoch):
         keys = tf.random.stateless_uniform(
-            (num_images,), fold_seed(_seed(seed, _ORDER), epoch), None, None, tf.int64, alg="philox"
+            (num_images,), fold_seed(order_seed, epoch), minval=None, maxval=None, dtype=tf.int64, alg="philox"
         )
         order = tf.argsort(keys, stable=True)
-        # Cut by hand: behind a `batch` operation, tf.distribute would regroup pictures across the end of an epoch.
+        # Cut by hand, so that an epoch can start at any of its steps.
         first = tf.where(epoch == initial_epoch, tf.constant(initial_step, tf.int64), 0)
-        return tf.data.Dataset.range(first, steps).map(
-            lambda step: (epoch, step, order[step * batch_size : (step + 1) * batch_size])
-        )
+
+        @tf.autograph.experimental.do_not_convert
+        def indices(step):
+            return epoch, step, order[step * batch_size : (step + 1) * batch_size]
+
+        return tf.data.Dataset.range(first, steps).map(indices)
 
     return tf.data.Dataset.range(initial_epoch, np.iinfo(np.int64).max).flat_map(epoch_of_steps)
 
 
-def _batch_maker(arrays, augmentation, seed):
+def _batch_maker(arrays, augmentation, seed, steps):
     """Returns the function (epoch, step, indices) -> batch."""
+    changes = _seed(seed, _CHANGES)
     if augmentation is not None:
         augmentation.check_shape(arrays[0].shape)
-        # XLA makes one loop of the look-ups, five times as fast as the same operations one by one.
+        # XLA makes one loop of the look-ups, several times as fast as the same operations one by one.
         transform = tf.function(augmentation.transform, jit_compile=augmentation.supports_jit, autograph=False)
 
+    @tf.autograph.experimental.do_not_convert
     def batch(epoch, step, indices):
         images, *rest = (tf.gather(array, indices) for array in arrays)
         if augmentation is not None:
-            batch_seed = fold_seed(fold_seed(_seed(seed, _CHANGES), epoch), step)
-            images = transform(images, *augmentation.draw(batch_seed, tf.shape(images)))
+            draws = augmentation.draw(fold_seed(changes, epoch * steps + step), tf.shape(images))
+            images = transform(images, *draws)
         return (images, *rest)
 
     return batch

@@ -9,7 +9,7 @@ class RandomBatchLayer(keras.layers.Layer):
 
     A subclass defines `draw(seed, shape)`, a tuple of tensors for a batch of that shape, and
     `transform(images, *draws)`, which keeps shape and dtype, both as pure functions. The two are apart so that a draw
-    can be looked at, and because XLA takes ten times as long to compile the draw as the transform. One picture without
+    can be looked at, and because XLA takes far longer to compile the draw than the transform. One picture without
     a batch axis is taken as a batch of one.
 
     Shapes:

@@ -162,8 +162,6 @@ class _Reader:
         self.stack[-size:] = [items]
 
     def append(self, items):
-        if type(self.stack[-1]) is not list:
-            raise TypeError("not a list")
         self.stack[-1].extend(items)
 
     def set_items(self, items):

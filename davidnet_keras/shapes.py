@@ -19,7 +19,8 @@ def load_shapes(train=2_500, test=1_000, seed=0):
 
     A shape is filled, striped, rimmed or a mere outline. Its place, size, rotation, proportions, colours and shadow
     vary, and so do the background, the light, the noise and the clutter around it. Colour says nothing about the
-    class, and no class is the mirror image of another.
+    class, and no class is the mirror image of another. Logistic regression on the pixels of the default training set
+    gets 16 % of the default test set right.
 
     Shapes: images (N, 32, 32, 3) `uint8`, labels (N,) `int64`.
 
@@ -72,11 +73,11 @@ def _draw_block(rng):
     ground = np.where(dark, between(0.05, 0.40), between(0.60, 0.95))  # lightness of what lies behind
     hue = between(0, 1)
     image = _shaded(between, _colour(between, hue, ground), _colour(between, hue + between(-0.2, 0.2), ground))
-    for _ in range(3):
+    for _ in range(2):
         image = _blend(image, _capsule(between), _colour(between, between(0, 1), between(0.1, 0.9)))
 
     # The shape is lighter than a dark ground and darker than a light one, in any hue.
-    tone = ground + np.where(dark, 1, -1) * between(0.34, 0.60)
+    tone = ground + np.where(dark, 1, -1) * between(0.36, 0.60)
     hue = between(0, 1)
     colours = [_colour(between, hue + between(-0.1, 0.1), tone) for _ in range(2)]
     distance, shadow = _distances(between, labels)
@@ -87,7 +88,7 @@ def _draw_block(rng):
     image = _blend(image, _capsule(between), _colour(between, between(0, 1), between(0.1, 0.9)))
 
     image *= 1 + between(-0.25, 0.25)[..., None] * _ramp(between)[:, None]
-    image += (rng.random(image.shape, np.float32) - 0.5) * between(0.02, 0.25)[..., None]
+    image += (rng.random(image.shape, np.float32) - 0.5) * between(0.02, 0.18)[..., None]
     image = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
     return image.reshape(BLOCK, 3, SIZE, SIZE).transpose(0, 2, 3, 1), labels
 
@@ -137,10 +138,10 @@ def _capsule(between):
 def _distances(between, labels):
     """Distance of each pixel to its image's shape, in pixels, negative inside; and the coverage by its soft shadow."""
     x, y = _pixels()
-    radius = between(8.0, 13.0)
+    radius = between(8.5, 13)
     room = 15.5 - radius
     x, y = x - room * between(-1, 1), y - room * between(-1, 1)
-    angle, stretch = between(-0.55, 0.55), between(0.88, 1.14)
+    angle, stretch = between(-0.45, 0.45), between(0.88, 1.14)
     first = labels[:, None] * STEPS**2  # where the class's table begins
 
     def at(x, y):
@@ -161,6 +162,6 @@ def _ink(between, distance):
     """Coverage by the shape, whole or only its outline, and by its rim."""
     width = between(0.8, 1.5)
     outline = np.abs(distance + width) - width
-    only_outline = between(0, 1) < 0.25
+    only_outline = between(0, 1) < 0.2
     coverage = np.clip(0.5 - np.where(only_outline, outline, distance), 0, 1)
     return coverage, np.clip(0.5 - outline, 0, 1) * (between(0, 1) < 0.4)

@@ -164,12 +164,13 @@ def fit(model, recipe, data, folder, initial_epoch, callbacks, progress):
         epochs=recipe.epochs,
         initial_epoch=initial_epoch,
         steps_per_epoch=steps,
+        shuffle=False,  # the data set shuffles itself
         validation_data=test_dataset(x_test, y_test, EVALUATION_BATCH_SIZE),
         verbose=0,
         callbacks=[
             StopWhenDiverged(),
             schedule,
-            *([TqdmCallback(), EpochTable(recipe.batch_size)] if progress else []),
+            *(progress_callbacks(recipe, folder, initial_epoch) if progress else []),
             HistoryCSV(folder.history),
             PlotCurves(folder.curves, history=folder.history),
             DawnbenchLog(folder.log),
@@ -179,6 +180,13 @@ def fit(model, recipe, data, folder, initial_epoch, callbacks, progress):
     )
     folder.finish(recipe.epochs)
     return Run(model, read_history(folder.history), folder.path)
+
+
+def progress_callbacks(recipe, folder, initial_epoch):
+    """Bars on a terminal, and the reference's row for every epoch; its clock goes on where a stopped run's was."""
+    seconds = read_history(folder.history)["seconds"][initial_epoch - 1] if initial_epoch else 0.0
+    # disable=None: no bars where standard error is a file.
+    return [TqdmCallback(disable=None), EpochTable(learning_rate_scale=recipe.batch_size, seconds=seconds)]
 
 
 class StopWhenDiverged(keras.callbacks.Callback):

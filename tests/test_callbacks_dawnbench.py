@@ -60,7 +60,17 @@ def test_epochs_without_validation_have_no_line_but_count(tmp_path, clock):
 
 
 @pytest.mark.parametrize(
-    "content", [None, b"", b"\xff", WHOLE.replace("epoch", "e").encode(), WHOLE[:20].encode(), WHOLE[:-12].encode(), b"a\nb"]
+    "content",
+    [
+        None,
+        b"",
+        b"\xff",
+        WHOLE.replace("epoch", "e").encode(),
+        WHOLE[:20].encode(),
+        WHOLE[:-12].encode(),
+        b"a\nb",
+        WHOLE[:-19].encode(),
+    ],
 )
 def test_a_resume_needs_a_log_that_ends_with_the_epoch_before(tmp_path, clock, content):
     if content is not None:

@@ -57,7 +57,12 @@ def test_without_epochs_there_is_no_schedule_before_fit():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"peak": 0}, {"peak": 1, "epochs": 0}, {"peak": 1, "warmup_epochs": -1}, {"peak": 1, "epochs": 2, "warmup_epochs": 3}],
+    [
+        {"peak": 0},
+        {"peak": 1, "epochs": 0},
+        {"peak": 1, "warmup_epochs": -1},
+        {"peak": 1, "epochs": 2, "warmup_epochs": 3},
+    ],
 )
 def test_bad_arguments_are_refused_at_once(arguments):
     with pytest.raises(ValueError, match="Received: "):

@@ -32,7 +32,9 @@ def compiled(optimizer="sgd", **options):
 
 def fitted_rates(scheduler, model=None, x=X, y=Y, **options):
     rates = Rates()
-    (model or compiled()).fit(x, y, callbacks=[scheduler, rates], verbose=0, **({"batch_size": 2, "epochs": 3, "shuffle": False} | options))
+    (model or compiled()).fit(
+        x, y, callbacks=[scheduler, rates], verbose=0, **({"batch_size": 2, "epochs": 3, "shuffle": False} | options)
+    )
     return rates
 
 
@@ -97,7 +99,9 @@ def generator():
 
 
 def test_steps_per_epoch_given_to_fit_is_enough_for_a_generator():
-    rates = fitted_rates(BatchLearningRateScheduler(SCHEDULE), x=generator(), y=None, batch_size=None, steps_per_epoch=4)
+    rates = fitted_rates(
+        BatchLearningRateScheduler(SCHEDULE), x=generator(), y=None, batch_size=None, steps_per_epoch=4
+    )
     np.testing.assert_allclose(rates.batches, expected(), rtol=1e-6)
 
 

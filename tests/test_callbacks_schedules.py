@@ -29,7 +29,9 @@ def test_the_triangle_has_the_rates_that_the_reference_prints():
     assert schedule(0) == 0
 
 
-@pytest.mark.parametrize(("epochs", "peak_at"), [(1, 0.5), (2, 1), (3, 1), (9, 2), (10, 2), (14, 3), (24, 5), (100, 20)])
+@pytest.mark.parametrize(
+    ("epochs", "peak_at"), [(1, 0.5), (2, 1), (3, 1), (9, 2), (10, 2), (14, 3), (24, 5), (100, 20)]
+)
 def test_the_warm_up_is_a_fifth_of_the_run(epochs, peak_at):
     schedule = one_cycle_triangle(1, epochs)
     assert schedule(peak_at) == 1
@@ -59,11 +61,21 @@ def test_schedules_are_frozen():
 
 @pytest.mark.parametrize(
     ("knots", "values"),
-    [((), ()), ((0, 1), (1,)), ((0, 0), (1, 2)), ((1, 0), (1, 2)), ((0, np.nan), (1, 2)), ((0,), (np.inf,)), (5, 5)]
-    + [((0,), ("1",)), ("01", (1, 2)), ((0,), (None,))],
+    [
+        ((), ()),
+        ((0, 1), (1,)),
+        ((0, 0), (1, 2)),
+        ((1, 0), (1, 2)),
+        ((0, np.nan), (1, 2)),
+        ((0,), (np.inf,)),
+        (5, 5),
+        ((0,), ("1",)),
+        ("01", (1, 2)),
+        ((0,), (None,)),
+    ],
 )
 def test_bad_knots_are_refused(knots, values):
-    with pytest.raises(ValueError, match="Received: .*(knots|values)="):
+    with pytest.raises(ValueError, match=r"Received: .*(knots|values)="):
         PiecewiseLinear(knots, values)
 
 

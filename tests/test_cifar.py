@@ -1,5 +1,6 @@
 """CIFAR from folders and archives: what is right comes back exactly; what is wrong is refused in a sentence."""
 
+import codecs
 import dataclasses
 import gzip
 import io
@@ -36,17 +37,12 @@ def small_layouts(monkeypatch, tmp_path):
 
 
 def batch(seed, classes=10, rows=ROWS):
-    """One data file's dictionary, with a label key of each data set."""
+    """One data file's dictionary."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, rows).tolist()
     data = rng.integers(0, 256, (rows, 3072), dtype=np.uint8)
-    return {
-        b"batch_label": b"test",
-        b"labels": labels,
-        b"fine_labels": labels,
-        b"data": data,
-        b"filenames": [b"a.png"] * rows,
-    }
+    keys = {b"labels": labels} if classes == 10 else {b"coarse_labels": [0] * rows, b"fine_labels": labels}
+    return {b"batch_label": b"test", **keys, b"data": data, b"filenames": [b"a.png"] * rows}
 
 
 def batches(layout):
@@ -87,11 +83,12 @@ def write_archive(path, layout, extra=(), skip=(), prefix=""):
 def expected(layout):
     """The arrays that `batches` describe, pixel by pixel the official definition: R, G and B planes of rows."""
     files = batches(layout)
+    key = b"labels" if layout.folder == "cifar-10-batches-py" else b"fine_labels"
 
     def split(names):
         planes = np.concatenate([files[name][b"data"] for name in names])
         x = np.stack([planes[:, k * 1024 : (k + 1) * 1024].reshape(-1, 32, 32) for k in range(3)], axis=-1)
-        return x, np.concatenate([files[name][layout.label_key.encode()] for name in names])
+        return x, np.concatenate([files[name][key] for name in names])
 
     return split(layout.train), split(layout.test)
 
@@ -263,9 +260,9 @@ def test_no_network_names_the_address_and_the_other_way(tmp_path, no_network):
 
 @pytest.mark.parametrize("name", ["data_batch_1", "data_batch_4", "test_batch"])
 def test_missing_file_is_named(tmp_path, name):
-    assert_refused(write_folder(cifar.CIFAR10, tmp_path / "x", **{name: None}), name, "missing")
+    assert_refused(write_folder(cifar.CIFAR10, tmp_path / "x", **{name: None}), name, "is missing from")
     archive = write_archive(tmp_path / "x.tar.gz", cifar.CIFAR10, skip=[name])
-    assert_refused(archive, name, "missing")
+    assert_refused(archive, name, "is missing from")
 
 
 def test_nothing_there(tmp_path):
@@ -276,7 +273,7 @@ def test_nothing_there(tmp_path):
 
 
 def test_archive_of_the_other_data_set(tmp_path):
-    assert_refused(write_archive(tmp_path / "x.tar.gz", cifar.CIFAR100), "data_batch_1", "missing")
+    assert_refused(write_archive(tmp_path / "x.tar.gz", cifar.CIFAR100), "data_batch_1", "is missing from")
 
 
 def test_directory_in_place_of_a_file(tmp_path):
@@ -304,7 +301,7 @@ def test_unreadable_file(tmp_path, monkeypatch):
 
 def test_empty_and_truncated_files(tmp_path):
     whole = pickle.dumps(batch(0), protocol=2)
-    assert_refused(write_folder(cifar.CIFAR10, tmp_path / "0", data_batch_3=b""), "data_batch_3", "empty")
+    assert_refused(write_folder(cifar.CIFAR10, tmp_path / "0", data_batch_3=b""), "data_batch_3", "it is empty")
     for size in (1, 10, 100, len(whole) // 2, len(whole) - 1):
         root = write_folder(cifar.CIFAR10, tmp_path / str(size), data_batch_3=whole[:size])
         assert_refused(root, "data_batch_3", "cannot be used")
@@ -312,7 +309,7 @@ def test_empty_and_truncated_files(tmp_path):
 
 def test_file_larger_than_any_real_one(tmp_path, monkeypatch):
     monkeypatch.setattr(cifar_files.Layout, "size_limit", 5_000)
-    assert_refused(write_folder(cifar.CIFAR10, tmp_path), "data_batch_1", "larger")
+    assert_refused(write_folder(cifar.CIFAR10, tmp_path), "data_batch_1", "it is larger")
 
 
 @pytest.mark.parametrize(
@@ -349,11 +346,13 @@ def test_file_that_is_no_dictionary(tmp_path):
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-@pytest.mark.parametrize("function", [os.mkdir, eval, np.load, np.dtype, np.zeros, getattr, type])
+@pytest.mark.parametrize("function", [os.mkdir, eval, np.load, np.zeros, getattr, type])
 def test_foreign_call_is_refused_and_not_made(tmp_path, protocol, function):
     made = tmp_path / "made"
     content = pickle.dumps({b"data": Runs(function, str(made)), b"labels": []}, protocol=protocol)
-    assert_refused(write_folder(cifar.CIFAR10, tmp_path, data_batch_1=content), "data_batch_1", "cannot be used")
+    assert_refused(
+        write_folder(cifar.CIFAR10, tmp_path, data_batch_1=content), "data_batch_1", "which no data file needs"
+    )
     assert not made.exists()
 
 
@@ -373,7 +372,6 @@ HOSTILE = {
     "extension": b"\x80\x02\x82\x01.",
     "persistent id": b"\x80\x02K\x01Q.",
     "endless name": b"\x80\x02c" + b"a" * 1000 + b"\nb\n.",
-    "codec that runs code": b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.",
     "item of a list by name": b"\x80\x02](U\x01aK\x01u.",
     "list that holds itself": b"\x80\x02}q\x00(U\x06labels]q\x01h\x01aU\x04datah\x00u.",
 }
@@ -382,6 +380,21 @@ HOSTILE = {
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_opcodes_are_refused(tmp_path, content):
     assert_refused(write_folder(cifar.CIFAR10, tmp_path, data_batch_1=content), "data_batch_1")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (HOSTILE["string of negative length"], "ends too early"),
+        (HOSTILE["string of 2^63 bytes"], "ends too early"),
+        (pickle.dumps({"data": np.array([None])}, protocol=2), "'O8' instead of numbers"),
+        (pickle.dumps({"data": Runs(np.dtype, "V8")}, protocol=2), "'V8' instead of numbers"),
+        (pickle.dumps({"data": Runs(codecs.encode, "text", "rot13")}, protocol=2), "text in place of bytes"),
+    ],
+)
+def test_reason_is_given(content, reason):
+    with pytest.raises(pickle.UnpicklingError, match=reason):
+        read_pickle(content)
 
 
 def test_too_many_parts(monkeypatch):
@@ -398,13 +411,23 @@ def test_text_cannot_be_multiplied():
         read_pickle(one + b"s" + again + b"s.")
 
 
-@pytest.mark.parametrize("shape", [(5, 3072), (-1, 3072), (2**62, 4), (1,) * 40, ("4", 3072), 4])
-def test_array_whose_shape_lies(shape):
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ((5, 3072), "size does not match"),
+        ((2**62, 4), "size does not match"),
+        ((-1, 3072), "impossible shape"),
+        ((1,) * 40 + (4, 3072), "impossible shape"),
+        (("4", 3072), "impossible shape"),
+        (4, "not a whole"),
+    ],
+)
+def test_array_whose_shape_lies(shape, reason):
     def array_of(shape):
         state = (1, shape, np.dtype("u1"), False, bytes(4 * 3072))
         return Reconstructed(state)
 
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(pickle.UnpicklingError, match=reason):
         read_pickle(pickle.dumps({"data": array_of(shape)}, protocol=3))
     assert read_pickle(pickle.dumps({"data": array_of((4, 3072))}, protocol=3))["data"].shape == (4, 3072)
 
@@ -445,12 +468,12 @@ def test_only_exact_members_count(tmp_path):
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
 def test_member_that_is_no_regular_file(tmp_path, kind):
     extra = [member("cifar-10-batches-py/data_batch_1", kind=kind, link="/etc/passwd")]
-    assert_refused(write_archive(tmp_path / "x.tar.gz", cifar.CIFAR10, extra), "data_batch_1", "regular file")
+    assert_refused(write_archive(tmp_path / "x.tar.gz", cifar.CIFAR10, extra), "data_batch_1", "not a regular file")
 
 
 def test_member_that_comes_twice(tmp_path):
     extra = [member("cifar-10-batches-py/test_batch", pickle.dumps(batch(77), protocol=2))]
-    assert_refused(write_archive(tmp_path / "x.tar.gz", cifar.CIFAR10, extra), "test_batch", "twice")
+    assert_refused(write_archive(tmp_path / "x.tar.gz", cifar.CIFAR10, extra), "test_batch", "it is there twice")
 
 
 @pytest.mark.parametrize("name", ["cifar-10-batches-py/data_batch_1", "other"])
@@ -459,7 +482,7 @@ def test_bomb_is_refused(tmp_path, monkeypatch, name):
     extra = [member(name, bytes(3 << 20))]
     archive = write_archive(tmp_path / "x.tar.gz", cifar.CIFAR10, extra)
     assert archive.stat().st_size < 200_000
-    assert_refused(archive, "x.tar.gz", "larger" if "batch" in name else "unpacks to")
+    assert_refused(archive, "x.tar.gz", "it is larger" if "batch" in name else "unpacks to")
 
 
 def test_bomb_after_the_last_member(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from davidnet_keras.augment import Normalization
 
 def pictures(count=50, dtype="uint8"):
     spread = np.random.default_rng(2).integers(0, [256, 100, 31], (count, 7, 5, 3))
-    return (spread + [0, 50, 200]).astype(dtype)
+    return (spread + np.array([0, 50, 200])).astype(dtype)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float16", "int32"])

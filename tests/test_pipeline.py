@@ -53,10 +53,10 @@ def test_each_epoch_holds_every_picture_once_in_an_order_of_its_own():
 
 
 def test_shuffling_is_uniform():
-    """Each picture comes first equally often, over 1,100 epochs of one batch."""
+    """Each picture comes first equally often, over 440 epochs of one batch."""
     dataset = train_dataset(*arrays(), N)
-    counts = np.bincount([labels[0] for _, labels in itertools.islice(dataset, 1100)], minlength=N)
-    assert ((counts - 50) ** 2 / 50).sum() < 21 + 5 * np.sqrt(42)
+    counts = np.bincount([labels[0] for _, labels in itertools.islice(dataset, 440)], minlength=N)
+    assert ((counts - 20) ** 2 / 20).sum() < 21 + 5 * np.sqrt(42)
 
 
 def test_batches_do_not_depend_on_what_was_iterated_before_nor_on_parallelism():
@@ -70,17 +70,19 @@ def test_batches_do_not_depend_on_what_was_iterated_before_nor_on_parallelism():
     assert_same(take(5, stack(), num_parallel_calls=4), first)
 
 
-@pytest.mark.parametrize(("epoch", "step"), [(0, 2), (1, 0), (1, 1)])
-def test_starting_in_the_middle_gives_the_batches_of_the_whole_run(epoch, step):
+def test_starting_in_the_middle_gives_the_batches_of_the_whole_run():
     whole = take(3 * STEPS, stack())
-    skipped = STEPS * epoch + step
-    assert_same(take(4, stack(), initial_epoch=epoch, initial_step=step), whole[skipped : skipped + 4])
+    for epoch, step in [(0, 2), (1, 0), (1, 1)]:
+        skipped = STEPS * epoch + step
+        assert_same(take(4, stack(), initial_epoch=epoch, initial_step=step), whole[skipped : skipped + 4])
 
 
 def test_the_seed_decides_order_and_augmentation():
-    assert_same(take(2, stack(), seed=1), take(2, stack(), seed=1))
-    (one, labels), (two, other_labels) = take(1, stack(), seed=1)[0], take(1, stack(), seed=2)[0]
-    assert not np.array_equal(labels, other_labels) and not np.array_equal(one, two)
+    (one, labels), (two, other_labels) = take(1, stack(), seed=-1)[0], take(1, stack(), seed=2)[0]
+    assert not np.array_equal(labels, other_labels)
+    both = set(labels) & set(other_labels)
+    changed_alike = [np.array_equal(one[labels == i][0], two[other_labels == i][0]) for i in both]
+    assert changed_alike and not all(changed_alike)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -89,7 +91,7 @@ def test_augmented_batches_equal_the_layer_called_eagerly(compiled):
     seed = pipeline._seed(3, pipeline._CHANGES)
     x, _ = arrays()
     for index, (images, labels) in enumerate(take(STEPS + 1, layer, seed=3)):
-        seeds.append(pipeline.fold_seed(pipeline.fold_seed(seed, index // STEPS), index % STEPS))
+        seeds.append(pipeline.fold_seed(seed, index))  # the step counted from the start of the run
         np.testing.assert_array_equal(images, layer(x[labels], seed=seeds[-1]))
         assert not np.array_equal(images, x[labels])
     assert len({tuple(each.numpy()) for each in seeds}) == STEPS + 1

@@ -87,6 +87,16 @@ def test_class_cannot_be_read_from_colour_or_single_pixels(drawn, features):
     assert accuracy < 0.35
 
 
+def test_nothing_but_the_outline_depends_on_the_class(monkeypatch):
+    circles = np.repeat(distance_tables()[:1], 10, axis=0)
+    monkeypatch.setattr(shapes, "distance_tables", lambda: circles)
+    (x_ten_classes, y), _ = load_shapes(100, 1)
+    monkeypatch.setattr(shapes, "SHAPES_CLASSES", ("circle",))
+    (x_one_class, _), _ = load_shapes(100, 1)
+    assert len(set(y.tolist())) == 10
+    np.testing.assert_array_equal(x_ten_classes, x_one_class)
+
+
 def test_class_can_be_read_from_the_shape():
     """The drawn distances, compared with those of every class drawn alike, are nearest to the right one."""
     labels = np.tile(np.arange(10), shapes.BLOCK // 10)

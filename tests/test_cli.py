@@ -1,0 +1,133 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from davidnet_keras import RECIPES, UserError, load_shapes
+from davidnet_keras.cli import BAD_INPUT, DONE, INTERRUPTED, main, parse
+
+TINY = ["--dataset", "shapes", "--epochs", "1", "--batch-size", "32", "--width", "2", "--precision", "float32"]
+
+
+@pytest.fixture
+def few_pictures(monkeypatch):
+    from davidnet_keras import training
+
+    pictures = load_shapes(train=64, test=16)
+    monkeypatch.setattr(training, "load_shapes", lambda: pictures)
+
+
+def refused(capsys, *argv):
+    """The one sentence with which the command line refuses these arguments."""
+    assert main(argv) == BAD_INPUT
+    printed = capsys.readouterr().err.strip()
+    assert "\n" not in printed
+    assert "Traceback" not in printed
+    return printed
+
+
+def test_help_explains_every_setting_and_does_not_import_tensorflow():
+    program = (
+        "import sys; sys.argv = ['davidnet', '--help']\n"
+        "from davidnet_keras.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: code = end.code\n"
+        "assert code == 0, code\n"
+        "assert not {'tensorflow', 'keras', 'matplotlib', 'numpy'} & sys.modules.keys()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    for flag in ("--epochs", "--batch-size", "--data-dir", "--run-dir", "--resume", "--precision", "--weight-decay"):
+        assert flag in done.stdout
+    assert "default: 512" in done.stdout
+
+
+def test_without_flags_it_is_the_davidnet_recipe_on_cifar10():
+    place, recipe = parse([])
+    assert recipe == RECIPES["davidnet"]
+    assert (place.dataset, place.data_dir, place.run_dir, place.resume) == ("cifar10", None, None, None)
+
+
+def test_flags_change_the_recipe():
+    _, recipe = parse(["--recipe", "davidnet", "--epochs=3", "--no-flip", "--warmup-epochs", "0.5"])
+    assert (recipe.name, recipe.epochs, recipe.flip, recipe.warmup_epochs) == ("davidnet", 3, False, 0.5)
+
+
+def test_a_run_ends_with_one_line_of_result(tmp_path, capsys, few_pictures):
+    assert main([*TINY, "--run-dir", str(tmp_path / "run")]) == DONE
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith("Test accuracy ")
+    for words in ("best", "after epoch 1", "0 min", str(tmp_path / "run" / "curves.png")):
+        assert words in last
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--epochs", "0"], "epochs=0"),
+        (["--epochs", "-3"], "epochs=-3"),
+        (["--epochs", "99999999999"], "epochs=99999999999"),
+        (["--batch-size", "0"], "batch_size=0"),
+        (["--batch-size", "100000"], "more than the 2500 training pictures"),
+        (["--learning-rate", "nan"], "learning_rate=nan"),
+        (["--data-dir", "/no/such/folder", "--dataset", "cifar10"], "/no/such/folder"),
+        (["--resume", "/no/such/run"], "no run in /no/such/run"),
+        (["--resume", "", "--run-dir", "x"], "leave out --run-dir"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_code_2(capsys, tmp_path, flags, words):
+    run_dir = [] if "--resume" in flags else ["--run-dir", str(tmp_path / "run")]
+    assert words in refused(capsys, "--dataset", "shapes", *run_dir, *flags)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "flags", [["--recipe", "slow"], ["--dataset", "mnist"], ["--precision", "int8"], ["--epochs", "x"], ["--nonsense"]]
+)
+def test_what_is_no_choice_gets_code_2(capsys, flags):
+    with pytest.raises(SystemExit) as end:
+        main(flags)
+    assert end.value.code == BAD_INPUT
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err + printed.out
+
+
+def test_a_used_run_folder_and_a_file_in_its_place_are_refused(capsys, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    assert "cannot be made" in refused(capsys, *TINY, "--run-dir", str(tmp_path / "file" / "run"))
+    assert "in use already" in refused(capsys, *TINY, "--run-dir", str(tmp_path))
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_an_interruption_says_how_to_go_on_and_resume_does(capsys, tmp_path, few_pictures, monkeypatch):
+    from davidnet_keras import training
+
+    run = tmp_path / "my run"
+    with monkeypatch.context() as patched:
+
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        patched.setattr(training.SaveCheckpoint, "on_epoch_begin", interrupt)
+        assert main([*TINY, "--run-dir", str(run)]) == INTERRUPTED
+    printed = capsys.readouterr().err
+    assert f"python -m davidnet_keras --resume '{run}'" in printed
+    assert "--epochs" in refused(capsys, "--resume", str(run), "--epochs", "7")
+    assert main(["--resume", str(run), "--epochs", "1"]) == DONE
+    assert json.loads((run / "recipe.json").read_text())["recipe"]["epochs"] == 1
+
+
+def test_a_file_that_cannot_be_written_ends_the_run_with_a_sentence(capsys, tmp_path, few_pictures, monkeypatch):
+    from davidnet_keras import training
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training.RunFolder, "save_checkpoint", full)
+    printed = refused(capsys, *TINY, "--run-dir", str(tmp_path / "run"))
+    assert "No space left on device" in printed
+    assert "--resume" in printed
+
+
+def test_user_errors_are_value_errors():
+    assert issubclass(UserError, ValueError)

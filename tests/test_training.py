@@ -1,0 +1,158 @@
+import csv
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from davidnet_keras import Recipe, UserError, load_shapes, resume, train, training
+from davidnet_keras.run_folder import RunFolder
+
+RECIPE = Recipe(epochs=3, batch_size=24, width=2, learning_rate=0.1, seed=5, cutout=4, precision="float32")
+FILES = {"recipe.json", "history.csv", "curves.png", "lr.png", "log.tsv", "model.keras"}
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(autouse=True)
+def few_pictures(monkeypatch):
+    pictures = load_shapes(train=64, test=16)
+    monkeypatch.setattr(training, "load_shapes", lambda: pictures)
+
+
+def train_shapes(path, recipe=RECIPE, **arguments):
+    return train(recipe, "shapes", run_dir=path, progress=False, **arguments)
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ctrl-C in the middle of an epoch."""
+
+    def __init__(self, epoch, batch=1):
+        super().__init__()
+        self.at, self.epoch = (epoch, batch), None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == self.at:
+            raise KeyboardInterrupt
+
+
+def test_a_run_folder_holds_what_it_should_and_nothing_else(tmp_path):
+    run = train_shapes(tmp_path / "run")
+    assert {entry.name for entry in run.run_dir.iterdir()} - {".lock"} == FILES
+    for picture in ("curves.png", "lr.png"):
+        assert (run.run_dir / picture).read_bytes().startswith(PNG)
+    rows = list(csv.DictReader((run.run_dir / "history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [float(row["val_accuracy"]) for row in rows] == run.history["val_accuracy"]
+    log = (run.run_dir / "log.tsv").read_text().splitlines()
+    assert log[0] == "epoch\thours\ttop1Accuracy"
+    assert float(log[-1].split("\t")[2]) == pytest.approx(100 * run.history["val_accuracy"][-1], abs=0.01)
+    settings = json.loads((run.run_dir / "recipe.json").read_text())
+    assert (settings["dataset"], settings["data"]["train"], settings["recipe"]["width"]) == ("shapes", 64, 2)
+
+
+def test_the_saved_model_is_the_trained_one_and_takes_raw_pictures(tmp_path):
+    run = train_shapes(tmp_path / "run")
+    (x, _), (x_test, y_test) = training.load_shapes()
+    loaded = keras.saving.load_model(run.run_dir / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(x_test, verbose=0), run.model.predict(x_test, verbose=0))
+    top1 = (loaded.predict(x_test, verbose=0).argmax(1) == y_test).mean()
+    assert run.history["val_accuracy"][-1] == pytest.approx(top1)
+    np.testing.assert_allclose(loaded.get_layer("normalize").mean, x.mean((0, 1, 2)), rtol=1e-5)
+
+
+def test_the_rates_are_the_references_triangle(tmp_path):
+    seen = []
+
+    class Rates(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(float(self.model.optimizer.learning_rate))
+
+    train_shapes(tmp_path / "run", callbacks=[Rates()])
+    steps = 3  # 24 + 24 + 16 pictures
+    expected = np.interp(np.arange(3 * steps) / steps, [0, 1, 3], [0, 0.1, 0]) / 24
+    np.testing.assert_allclose(seen, expected, rtol=1e-6)
+
+
+def test_recipe_and_model_agree_about_decay_and_momentum(tmp_path):
+    model = train_shapes(tmp_path / "run").model
+    assert model.l2 == pytest.approx(5e-4 * 24)
+    assert float(model.optimizer.momentum) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("at", [(0, 1), (1, 0), (2, 2)])
+def test_a_resumed_run_ends_as_if_it_had_never_stopped(tmp_path, at):
+    straight = train_shapes(tmp_path / "straight")
+    with pytest.raises(KeyboardInterrupt):
+        train_shapes(tmp_path / "stopped", callbacks=[Interrupt(*at)])
+    keras.utils.set_random_seed(99)  # another process has another random state
+    resumed = resume(tmp_path / "stopped", progress=False)
+    assert {entry.name for entry in resumed.run_dir.iterdir()} - {".lock"} == FILES
+    for one, other in zip(straight.model.weights, resumed.model.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
+    for name, column in straight.history.items():
+        if name != "seconds":
+            assert resumed.history[name] == column, name
+    assert resumed.history["seconds"] == sorted(resumed.history["seconds"])
+
+
+def test_resuming_a_finished_run_gives_it_back(tmp_path):
+    run = train_shapes(tmp_path / "run")
+    before = (run.run_dir / "model.keras").read_bytes()
+    again = resume(run.run_dir)
+    assert again.history == run.history
+    assert (run.run_dir / "model.keras").read_bytes() == before
+
+
+def test_resuming_with_other_pictures_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        train_shapes(tmp_path / "run", callbacks=[Interrupt(1)])
+    other = load_shapes(train=64, test=16, seed=1)
+    monkeypatch.setattr(training, "load_shapes", lambda: other)
+    with pytest.raises(UserError, match="not the pictures"):
+        resume(tmp_path / "run")
+
+
+def test_a_diverging_run_says_so_and_keeps_its_last_good_checkpoint(tmp_path):
+    class Poison(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.get_layer("dense").kernel.assign_add(self.model.get_layer("dense").kernel * math.inf)
+
+    with pytest.raises(UserError, match="NaN or infinite"):
+        train_shapes(tmp_path / "run", callbacks=[Poison()])
+    folder = RunFolder(tmp_path / "run")
+    assert folder.saved_epochs() == [1]
+    for weight in keras.saving.load_model(folder.checkpoint(1)).get_weights():
+        assert np.isfinite(weight).all()
+    assert len(list(csv.DictReader(folder.history.open()))) == 1
+
+
+def test_a_batch_larger_than_the_set_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UserError, match="batch size 65 is more than the 64"):
+        train_shapes(tmp_path / "run", Recipe(batch_size=65))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_data_set_is_refused():
+    with pytest.raises(UserError, match="dataset='mnist'"):
+        train(RECIPE, "mnist")
+
+
+def test_a_second_run_into_the_folder_is_refused_and_nothing_is_lost(tmp_path):
+    run = train_shapes(tmp_path / "run")
+    before = {entry.name: entry.read_bytes() for entry in run.run_dir.iterdir()}
+    with pytest.raises(UserError, match="in use already"):
+        train_shapes(tmp_path / "run")
+    assert {entry.name: entry.read_bytes() for entry in run.run_dir.iterdir()} == before
+
+
+def test_two_runs_of_a_seed_are_the_same_and_of_another_seed_differ(tmp_path):
+    recipes = [Recipe(epochs=1, batch_size=32, width=2, seed=seed) for seed in (3, 3, 4)]
+    weights = [train_shapes(tmp_path / str(i), recipe).model.get_weights() for i, recipe in enumerate(recipes)]
+    same = [np.array_equal(one, other) for one, other in zip(weights[0], weights[1], strict=True)]
+    assert all(same)
+    assert not np.array_equal(weights[0][3], weights[2][3])
