@@ -37,7 +37,6 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-
 @wrapt.when_imported("keras")
 def _register(_):
     # `keras.saving.load_model` finds a class only once its module has been imported; this makes `import davidnet_keras`

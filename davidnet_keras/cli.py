@@ -1,5 +1,6 @@
 """The command line, derived from `Recipe`."""
 
+import argparse
 import contextlib
 import dataclasses
 import shlex
@@ -47,7 +48,9 @@ def recipe_options(recipe):
     for item in dataclasses.fields(Recipe):
         if item.name == "name":
             choices = Literal[tuple(RECIPES)]
-            options.append(("recipe", Annotated[choices, tyro.conf.arg(help="the settings to start from")], recipe.name))
+            options.append(
+                ("recipe", Annotated[choices, tyro.conf.arg(help="the settings to start from")], recipe.name)
+            )
         else:
             argument = tyro.conf.arg(help=item.metadata["help"])
             options.append((item.name, Annotated[item.type, argument], getattr(recipe, item.name)))
@@ -62,10 +65,9 @@ def given_flags(argv):
 
 def named_recipe(argv):
     """The recipe whose values are the defaults of all other flags."""
-    name = "davidnet"
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        if word == "--recipe" or word.startswith("--recipe="):
-            name = word.partition("=")[2] or following
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    finder.add_argument("--recipe", nargs="?")
+    name = finder.parse_known_args(argv)[0].recipe
     return RECIPES.get(name, RECIPES["davidnet"])  # tyro refuses an unknown name
 
 
@@ -139,8 +141,8 @@ def check_same_settings(place, recipe, given):
     for name in sorted(given & before.keys()):
         if now[name] != before[name]:
             raise UserError(
-                f"A run goes on with the settings it was begun with; leave out --{name.replace('_', '-')}, or start a new "
-                f"run. Received: {name}={now[name]}, begun with {before[name]}"
+                f"A run goes on with the settings it was begun with; leave out --{name.replace('_', '-')}, or start "
+                f"a new run. Received: {name}={now[name]}, begun with {before[name]}"
             )
 
 

@@ -9,7 +9,7 @@ FUSED_TYPES = ("float16", "bfloat16", "float32")
 
 
 def torch_init():
-    """Uniform within 1/sqrt(fan_in), torch's default for convolutions and dense layers: its variance is 1/(3 fan_in)."""
+    """Uniform within 1/sqrt(fan_in), a variance of 1/(3 fan_in): torch's default for convolutions and dense layers."""
     return keras.initializers.VarianceScaling(scale=1 / 3, mode="fan_in", distribution="uniform")
 
 

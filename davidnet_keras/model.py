@@ -2,8 +2,8 @@
 
 import keras
 
-from davidnet_keras.normalization import Normalization
 from davidnet_keras.layers import ConvBN, ResidualBlock, torch_init
+from davidnet_keras.normalization import Normalization
 from davidnet_keras.sum_loss import SumLossModel
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -32,7 +32,8 @@ class DavidNet(SumLossModel):
     Example:
         model = DavidNet(l2=5e-4 * 512)
         model.adapt(x_train)
-        model.compile(MomentumSGD(0.4 / 512), keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(MomentumSGD(0.4 / 512), loss, metrics=["accuracy"])
         model.fit(...)
 
     Source: the reference notebook; davidcpage/cifar10-fast, `dawn.py`.

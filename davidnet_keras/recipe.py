@@ -40,7 +40,9 @@ class Recipe:
     width: int = setting(64, "channels of the first layer", at_least=1, at_most=MAX_WIDTH)
     dropout: float = setting(0.05, "share of each convolution's outputs set to zero", at_least=0, below=1)
     logit_scale: float = setting(0.125, "factor on the logits", above=0)
-    crop_padding: int = setting(4, "pixels of reflection around a picture before the random crop", at_least=0, at_most=31)
+    crop_padding: int = setting(
+        4, "pixels of reflection around a picture before the random crop", at_least=0, at_most=31
+    )
     flip: bool = setting(True, "mirror each picture left to right with probability 1/2")
     cutout: int = setting(0, "side in pixels of the square cut out of each picture; 0: none", at_least=0, at_most=32)
     precision: Precision = setting("auto", "arithmetic of the layers; auto: the fastest that this hardware is made for")

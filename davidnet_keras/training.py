@@ -84,7 +84,9 @@ def resume(run_dir, data_dir=None, callbacks=(), progress=True):
         data = load(before["dataset"], data_dir)
         now = conditions(before["dataset"], data, before["precision"], before["precision_reason"])
         if now["data"] != before["data"]:
-            raise UserError(f"These are not the pictures that {run_dir} was trained on; give the same --data-dir as then.")
+            raise UserError(
+                f"These are not the pictures that {run_dir} was trained on; give the same --data-dir as then."
+            )
         keras.utils.set_random_seed(recipe.seed)
         saved = folder.saved_epochs()
         if saved:
@@ -140,7 +142,7 @@ def build_model(recipe, num_classes, data, precision):
 
 
 def augmentation(recipe, mean):
-    """The recipe's augmentation as one layer; cut-out squares are filled with the training mean, 0 after normalising."""
+    """The recipe's augmentation as one layer; cut squares get the training mean, which is 0 after normalising."""
     layers = []
     if recipe.crop_padding:
         layers.append(RandomCrop(recipe.crop_padding))

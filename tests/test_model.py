@@ -19,10 +19,8 @@ def pictures(count=8, classes=10, seed=0):
 def test_the_network_is_the_references():
     model = DavidNet()
     kernels = {weight.path: tuple(weight.shape) for weight in model.trainable_weights if "kernel" in weight.path}
-    assert sorted(kernels.values()) == sorted(
-        [(3, 3, 3, 64), (3, 3, 64, 128), (3, 3, 128, 128), (3, 3, 128, 128), (3, 3, 128, 256), (3, 3, 256, 512)]
-        + [(3, 3, 512, 512), (3, 3, 512, 512), (512, 10)]
-    )
+    convolutions = [(3, 64), (64, 128), (128, 128), (128, 128), (128, 256), (256, 512), (512, 512), (512, 512)]
+    assert sorted(kernels.values()) == sorted([*((3, 3, *pair) for pair in convolutions), (512, 10)])
     # Eight batch norms of scale and shift; no biases.
     channels = [64, 128, 128, 128, 256, 512, 512, 512]
     assert sum(weight.numpy().size for weight in model.trainable_weights) == (

@@ -126,7 +126,9 @@ def test_gradient_accumulation_averages_the_micro_batches():
     twin = numpy_twin(model)
     model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
     for start in (0, 16):
-        halves = [twin.gradients(x[part], y[part])[1] for part in (slice(start, start + 8), slice(start + 8, start + 16))]
+        halves = [
+            twin.gradients(x[part], y[part])[1] for part in (slice(start, start + 8), slice(start + 8, start + 16))
+        ]
         twin.apply([(first + second) / 2 for first, second in zip(*halves, strict=True)], RATES[0])
     assert_same(model, twin)
 
