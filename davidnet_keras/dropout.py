@@ -12,9 +12,9 @@ STEPS = 2**16  # a mask compares 16 random bits with the rate: two decisions per
 class Dropout(keras.layers.Layer):
     """Sets each input to zero with probability `rate` in training and scales the others by 1 / (1 - rate).
 
-    Differs from `keras.layers.Dropout` in two ways. The masks are drawn from (seed, number of draws so far), both in
-    a weight of the layer's, so a saved model goes on with the masks that it would have drawn: Keras's seed generators
-    are not saved. And a decision takes 16 random bits where Keras draws a float32. The rate is rounded to 1/65536 and the
+    Differs from `keras.layers.Dropout` in two ways. The masks are drawn from (seed, number of draws so far), both in a
+    weight of the layer, so a saved model goes on with the masks that it would have drawn: Keras's seed generators are
+    not saved. And a decision takes 16 random bits where Keras draws a float32. The rate is rounded to 1/65536 and the
     scale follows the rounded rate, so the expectation is exact.
 
     Under `tf.distribute` every replica draws masks of its own.
