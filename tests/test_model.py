@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from davidnet_keras import DavidNet, MomentumSGD
+from davidnet_keras import Augmentation, DavidNet, MomentumSGD, RandomFlip, test_dataset, train_dataset
 
 SETTINGS = {"num_classes": 7, "width": 4, "logit_scale": 0.5, "dropout": 0.1, "l2": 0.25}
 
@@ -143,3 +143,20 @@ def test_it_learns():
 def test_settings_that_cannot_be_are_refused(arguments):
     with pytest.raises(ValueError, match="Received"):
         DavidNet(**arguments)
+
+
+def test_two_replicas_train_from_the_pipeline(two_cpus):
+    x, y = pictures(40)
+    strategy = tf.distribute.MirroredStrategy(two_cpus, cross_device_ops=tf.distribute.ReductionToOneDevice())
+    with strategy.scope():
+        model = DavidNet(width=2, l2=0.1)
+        model.adapt(x)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(MomentumSGD(1e-3), loss, metrics=["accuracy"])
+    data = train_dataset(x, y, 16, Augmentation([RandomFlip()]))  # 16 + 16 + 8
+    history = model.fit(data, steps_per_epoch=3, epochs=2, validation_data=test_dataset(x, y), shuffle=False, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    assert model.get_layer("prep").dropout.state.numpy()[1] == 6  # one count a step, whatever the replicas
+    alone = DavidNet(width=2, l2=0.1)
+    alone.set_weights(model.get_weights())
+    np.testing.assert_allclose(alone.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
