@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from davidnet_keras.environment import tune_tensorflow
+from davidnet_keras.environment import quiet_import, tune_tensorflow
 from davidnet_keras.errors import UserError
 from davidnet_keras.recipe import RECIPES, Recipe
 from davidnet_keras.run_folder import RunFolder
@@ -98,9 +98,7 @@ def main(argv=None):
 
 def train(place, recipe):
     """A new run."""
-    tune_tensorflow()
-    from davidnet_keras import training
-
+    training = import_training()
     run_dir = place.run_dir or training.default_run_dir(recipe, place.dataset)
     with saying_how_to_resume(run_dir, place):
         return training.train(recipe, place.dataset, place.data_dir, run_dir)
@@ -111,11 +109,20 @@ def resume(place, recipe, given):
     if place.run_dir is not None:
         raise UserError("--resume continues in its own folder; leave out --run-dir.")
     check_same_settings(place, recipe, given)
-    tune_tensorflow()
-    from davidnet_keras import training
-
+    training = import_training()
     with saying_how_to_resume(place.resume, place):
         return training.resume(place.resume, place.data_dir)
+
+
+def import_training():
+    """The module that needs TensorFlow: some seconds, hence only now."""
+    tune_tensorflow()
+    with quiet_import():
+        from davidnet_keras import training
+
+        # The first look at the devices prints too.
+        training.choose_precision()
+    return training
 
 
 @contextlib.contextmanager

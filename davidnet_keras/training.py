@@ -66,6 +66,8 @@ def train(recipe=RECIPES["davidnet"], dataset="cifar10", data_dir=None, run_dir=
     with RunFolder.create(run_dir or default_run_dir(recipe, dataset)) as folder:
         precision, reason = choose_precision(recipe.precision)
         folder.write_recipe(recipe, **conditions(dataset, data, precision, reason))
+        if progress:
+            print(f"{len(data[0][0]):,} pictures of {dataset}, {recipe.epochs} epochs, {precision} ({reason})")
         keras.utils.set_random_seed(recipe.seed)
         model = build_model(recipe, CLASSES[dataset], data, precision)
         return fit(model, recipe, data, folder, 0, callbacks, progress)
