@@ -14,7 +14,6 @@ import tyro
 from davidnet_keras.environment import quiet_import, tune_tensorflow
 from davidnet_keras.errors import UserError
 from davidnet_keras.recipe import RECIPES, Recipe
-from davidnet_keras.run_folder import RunFolder
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 PROGRAM = "python -m davidnet_keras"
@@ -142,6 +141,8 @@ def saying_how_to_resume(run_dir, place):
 
 def check_same_settings(place, recipe, given):
     """Refuse to continue a run with other settings than it was begun with, naming the first that differs."""
+    from davidnet_keras.run_folder import RunFolder
+
     begun, conditions = RunFolder(place.resume).read_recipe()
     before = dataclasses.asdict(begun) | {"recipe": begun.name, "dataset": conditions["dataset"]}
     now = dataclasses.asdict(recipe) | {"recipe": recipe.name, "dataset": place.dataset}
