@@ -7,8 +7,8 @@ import tempfile
 import warnings
 
 DEFAULTS = {
-    # TensorFlow turns oneDNN on by itself only on CPUs with AVX512-VNNI or later. On an older AVX-512 CPU DavidNet's
-    # step took 9.3 s without and 4.0 s with it (2 cores, float32, width 64, batch 256, TensorFlow 2.21, n = 1).
+    # TensorFlow turns oneDNN on by itself only on CPUs with AVX512-VNNI or later. It doubles DavidNet's speed on an
+    # older AVX-512 CPU: README.md, "Speed".
     "TF_ENABLE_ONEDNN_OPTS": "1",
     # Without a GPU, TensorFlow prints a screenful about not finding one. Errors still arrive as exceptions.
     "TF_CPP_MIN_LOG_LEVEL": "3",
