@@ -59,7 +59,7 @@ class Dropout(keras.layers.Layer):
         context = tf.distribute.get_replica_context()
         if context is not None and context.num_replicas_in_sync > 1:
             seed = tf.random.experimental.stateless_fold_in(seed, context.replica_id_in_sync_group)
-        keep = tf.reshape(random_bits16(tf.size(x), seed), tf.shape(x)) >= threshold
+        keep = tf.reshape(random_bits16(tf.size(x, tf.int64), seed), tf.shape(x)) >= threshold
         self.state.assign_add([0, 1])
         # where() rather than a product with a cast mask: one pass, and no infinities times zero.
         return tf.where(keep, x * tf.cast(STEPS / (STEPS - threshold), x.dtype), tf.zeros([], x.dtype))

@@ -45,8 +45,7 @@ class DavidNet(SumLossModel):
                 raise ValueError(f"DavidNet needs a whole number of 1 or more. Received: {name}={value!r}")
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         images, logits = davidnet_graph(num_classes, width, logit_scale, dropout, policy)
-        super().__init__(images, logits, l2=l2, **kwargs)
-        self.dtype_policy = policy  # what decides, at compile, whether the loss is scaled
+        super().__init__(images, logits, l2=l2, dtype=policy, **kwargs)
         self.settings = {
             "num_classes": num_classes,
             "width": width,
@@ -81,7 +80,7 @@ def davidnet_graph(num_classes, width, logit_scale, dropout, dtype):
         return ResidualBlock(dropout, dtype=dtype, name=name)
 
     def pool(name):
-        return keras.layers.MaxPooling2D(2, dtype=dtype, name=name)
+        return keras.layers.MaxPooling2D(2, data_format="channels_last", dtype=dtype, name=name)
 
     images = keras.Input(IMAGE_SHAPE, name="images")
     x = Normalization(dtype=dtype, name="normalize")(images)
@@ -91,7 +90,9 @@ def davidnet_graph(num_classes, width, logit_scale, dropout, dtype):
     x = pool("pool2")(conv(4 * width, "layer2")(x))  # (batch, 8, 8, 4 width)
     x = pool("pool3")(conv(8 * width, "layer3")(x))  # (batch, 4, 4, 8 width)
     x = residual("residual3")(x)
-    x = keras.layers.GlobalMaxPooling2D(dtype=dtype, name="global_pool")(x)  # (batch, 8 width)
+    x = keras.layers.GlobalMaxPooling2D(data_format="channels_last", dtype=dtype, name="global_pool")(
+        x
+    )  # (batch, 8 width)
     x = keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=torch_init(), dtype=dtype, name="dense")(x)
     # The softmax that follows, in the loss or in predict, is always float32 (or float64).
     wide = "float64" if dtype.compute_dtype == "float64" else "float32"

@@ -12,6 +12,7 @@ from davidnet_callbacks import atomic_write
 from davidnet_keras.errors import UserError
 from davidnet_keras.recipe import Recipe
 
+CONDITIONS = ("dataset", "data", "precision", "precision_reason")  # what a resumed run needs beside the recipe
 CHECKPOINT = re.compile(r"epoch-(\d+)\.keras")
 
 
@@ -97,6 +98,9 @@ class RunFolder:
             unknown = set(settings) - {field.name for field in fields(Recipe)}
             if unknown:
                 raise ValueError(f"unknown setting {min(unknown)}")
+            missing = set(CONDITIONS) - content.keys()
+            if missing:
+                raise ValueError(f"it lacks {min(missing)}")
             return Recipe(**settings), content
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(

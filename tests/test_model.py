@@ -128,6 +128,14 @@ def test_mixed_precision_keeps_weights_statistics_and_logits_in_float32(dtype):
     assert model.get_layer("prep")(tf.zeros((1, 32, 32, 3))).dtype == dtype.removeprefix("mixed_")
 
 
+def test_pictures_are_channels_last_whatever_keras_is_set_to():
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert DavidNet(width=2)(pictures(2)[0]).shape == (2, 10)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 def test_it_learns():
     x, y = pictures(32)
     model = DavidNet(width=4)
@@ -143,6 +151,19 @@ def test_it_learns():
 def test_settings_that_cannot_be_are_refused(arguments):
     with pytest.raises(ValueError, match="Received"):
         DavidNet(**arguments)
+
+
+def test_an_empty_replica_batch_trains_and_evaluates(two_cpus):
+    x, y = pictures(9)  # 4 + 4 + 1: the second replica gets nothing of the last batch
+    strategy = tf.distribute.MirroredStrategy(two_cpus, cross_device_ops=tf.distribute.ReductionToOneDevice())
+    with strategy.scope():
+        model = DavidNet(width=2, l2=0.1)
+        model.adapt(x)
+        model.compile(MomentumSGD(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = model.fit(x, y, batch_size=4, validation_data=(x, y), verbose=0).history
+    assert np.isfinite([*history["loss"], *history["val_loss"]]).all()
+    for weight in model.get_weights():
+        assert np.isfinite(weight).all()
 
 
 def test_two_replicas_train_from_the_pipeline(two_cpus):

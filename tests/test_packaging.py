@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "davidnet_keras", "callbacks")
+SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "davidnet_keras", "callbacks")
 WHERE = "import davidnet_keras, davidnet_callbacks as c; print(davidnet_keras.__file__); print(c.__file__)"
 USE = "from davidnet_callbacks import PiecewiseLinear; from davidnet_keras import Recipe; print(Recipe().epochs)"
 

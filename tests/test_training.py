@@ -148,6 +148,48 @@ def test_a_diverging_run_says_so_and_keeps_its_last_good_checkpoint(tmp_path):
     assert len(rows_of(folder.history)) == 1
 
 
+def test_a_last_step_that_diverges_is_noticed_in_the_validation(tmp_path):
+    with pytest.raises(UserError, match="NaN or infinite"):
+        train_shapes(tmp_path / "run", Recipe(epochs=2, batch_size=64, width=2, learning_rate=1e38, seed=1))
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_a_callback_may_stop_the_run_early(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    stopped = train_shapes(tmp_path / "run", callbacks=[Stop()])
+    assert stopped.history["epoch"] == [1, 2]
+    assert {entry.name for entry in stopped.run_dir.iterdir()} - {".lock"} == FILES
+
+
+def test_damaged_files_of_a_stopped_run(tmp_path, run, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        train_shapes(tmp_path / "run", callbacks=[Interrupt(2)])
+    folder = RunFolder(tmp_path / "run")
+    for file in (folder.history, folder.log):
+        whole = file.read_bytes()
+        file.write_bytes(b"\x00nonsense")
+        with pytest.raises(UserError, match="cannot go on"):
+            resume(folder.path)
+        file.write_bytes(whole)
+    newest = folder.checkpoint(2)
+    newest.write_bytes(newest.read_bytes()[:1000])
+    resumed = resume(folder.path, progress=False)  # from the checkpoint before
+    assert "trying the one before" in capsys.readouterr().out
+    for one, other in zip(run.model.weights, resumed.model.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
+
+
+def test_a_run_without_a_readable_checkpoint_is_refused(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train_shapes(tmp_path / "run", callbacks=[Interrupt(1)])
+    RunFolder(tmp_path / "run").checkpoint(1).write_bytes(b"")
+    with pytest.raises(UserError, match="No checkpoint in"):
+        resume(tmp_path / "run")
+
+
 def test_a_batch_larger_than_the_set_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(UserError, match="batch size 65 is more than the 64"):
         train_shapes(tmp_path / "run", Recipe(batch_size=65))
