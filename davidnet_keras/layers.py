@@ -132,9 +132,7 @@ class ConvBN(keras.layers.Layer):
         self.norm.build(output_shape)
 
     def call(self, x, training=False):
-        # The shape again, for the empty share that a replica may get of a small last batch: oneDNN's convolution hands
-        # that one on with the channels of its input.
-        x = tf.reshape(self.conv(x), tf.concat([tf.shape(x)[:-1], [self.filters]], axis=0))
+        x = self.conv(x)
         x = self.dropout(x, training=training)
         return keras.ops.relu(self.norm(x, training=training))
 
