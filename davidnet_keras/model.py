@@ -16,8 +16,8 @@ class DavidNet(SumLossModel):
     It takes raw pictures: its first layer normalises them with the statistics given to `adapt`, so a saved model
     predicts on uint8 pictures as they come.
 
-    Under `tf.distribute` on CPUs each batch, the smaller last one too, must hold a picture for every replica: TensorFlow's
-    oneDNN convolution fails on an empty share.
+    Under `tf.distribute` on CPUs each batch, the smaller last one too, must hold a picture for every replica:
+    TensorFlow's oneDNN convolution fails on an empty share.
 
     Shapes: images (batch, 32, 32, 3), 0 to 255, uint8 or float -> logits (batch, num_classes), float32.
 
