@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from davidnet_keras import Dropout
+from davidnet_keras.dropout import random_bits
 
 
 def mask(layer, shape=(64, 1000)):
@@ -14,14 +15,36 @@ def mask(layer, shape=(64, 1000)):
 def test_inputs_are_dropped_at_the_rate_and_the_rest_scaled_up(rate):
     out = Dropout(rate, seed=1)(tf.ones((64, 1000)), training=True).numpy()
     assert abs((out == 0).mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / out.size)
-    np.testing.assert_allclose(out[out != 0], 1 / (1 - rate), rtol=1e-3)
+    np.testing.assert_allclose(out[out != 0], 1 / (1 - rate), rtol=1e-6)
 
 
 def test_neighbours_are_dropped_independently():
     dropped = mask(Dropout(0.3, seed=1), (2000, 64)).astype(float)
-    for shift in (1, 2):  # the two halves of one random word, and the next word
+    for shift in (1, 2, 16, 32):
         both = (dropped[:, shift:] * dropped[:, :-shift]).mean()
         assert abs(both - 0.09) < 0.005
+    below = (dropped[1:] * dropped[:-1]).mean()  # 64 places on
+    assert abs(below - 0.09) < 0.005
+
+
+def test_masks_of_following_steps_layers_and_seeds_are_independent():
+    layer = Dropout(0.3, seed=1)
+    masks = [mask(layer, (2000, 64)) for _ in range(3)] + [mask(Dropout(0.3, seed=2), (2000, 64))]
+    for i, one in enumerate(masks):
+        for other in masks[:i]:
+            assert abs((one & other).mean() - 0.09) < 0.005
+
+
+def test_every_bit_of_the_place_and_of_the_key_changes_half_of_the_random_bits():
+    place, key = tf.range(4096, dtype=tf.int64), tf.constant([123456789, 987654321], tf.uint32)
+    place = tf.cast(place, tf.uint32)
+    bits = random_bits(place, key).numpy()
+    assert len(set(bits)) == 4096  # a bijection
+    for bit in range(32):
+        flip = np.uint32(1 << bit)
+        for changed in (random_bits(place ^ flip, key), random_bits(place, key ^ tf.constant([flip, 0], tf.uint32))):
+            flips = np.unpackbits((changed.numpy() ^ bits).view(np.uint8)).mean()
+            assert abs(flips - 0.5) < 0.01
 
 
 def test_each_step_has_a_mask_of_its_own_and_a_seed_fixes_them_all():
@@ -59,7 +82,7 @@ def test_eager_and_compiled_masks_are_the_same(jit_compile):
     for one in (layer, compiled):
         one.build((None, 33))
     function = tf.function(lambda x: compiled(x, training=True), jit_compile=jit_compile)
-    x = tf.ones((3, 33))  # an odd number of decisions
+    x = tf.ones((3, 33))
     np.testing.assert_array_equal(function(x), layer(x, training=True))
     np.testing.assert_array_equal(function(x), layer(x, training=True))
 
