@@ -10,7 +10,7 @@ DEFAULTS = {
     # TensorFlow turns oneDNN on by itself only on CPUs with AVX512-VNNI or later. It doubles DavidNet's speed on an
     # older AVX-512 CPU: README.md, "Speed".
     "TF_ENABLE_ONEDNN_OPTS": "1",
-    # TensorFlow keeps the memory that it frees: a step needs gigabytes, and fresh ones from the system come page by page.
+    # TensorFlow keeps the memory that it frees: a step needs gigabytes, and fresh memory comes page by page.
     "TF_CPU_ALLOCATOR_USE_BFC": "true",
     # Without a GPU, TensorFlow prints a screenful about not finding one. Errors still arrive as exceptions.
     "TF_CPP_MIN_LOG_LEVEL": "3",
