@@ -51,7 +51,7 @@ def test_fit_ends_near_zero_and_peaks_at_the_peak(epochs):
 
 
 def test_without_epochs_there_is_no_schedule_before_fit():
-    with pytest.raises(ValueError, match="give it the epochs"):
+    with pytest.raises(ValueError, match="there is none before it begins"):
         OneCycleTriangle(0.4).schedule(0.0)
 
 

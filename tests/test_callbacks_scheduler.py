@@ -133,11 +133,6 @@ def test_more_batches_than_promised_do_not_run_into_the_next_epoch():
     assert float(scheduler.model.optimizer.learning_rate) == pytest.approx(SCHEDULE(1.0))
 
 
-def test_several_steps_per_execution_are_refused():
-    with pytest.raises(ValueError, match=r"compile it with steps_per_execution=1\. Received: steps_per_execution=2"):
-        fitted_rates(BatchLearningRateScheduler(SCHEDULE), compiled(steps_per_execution=2, run_eagerly=False))
-
-
 def multi_optimizer():
     by_name = getattr(keras.optimizers, "MultiOptimizer", None)
     if by_name is None:
