@@ -43,7 +43,7 @@ def plot_schedule(schedule, epochs, steps_per_epoch, title=None):
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 4, 5, 10]))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     peak = x[rates.index(top)]
-    text = f"peak {top:.4g} after {peak:.3g} epochs"
+    text = f"peak {top:.4g} after {peak:.3g} {'epoch' if peak == 1 else 'epochs'}"
     side = "left" if peak < epochs / 2 else "right"
     ax.annotate(text, (peak, top), (0, 6), textcoords="offset points", ha=side, fontsize=9.5, color=GREEN)
     return figure

@@ -2,7 +2,7 @@
 
 import importlib
 
-import wrapt
+from davidnet_keras.registration import register_with_keras
 
 _HOMES = {
     "Augmentation": "augment",
@@ -37,13 +37,8 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-
-@wrapt.when_imported("keras")
-def _register(_):
-    # `keras.saving.load_model` finds a class only once its module has been imported; this makes `import davidnet_keras`
-    # enough, before or after `import keras`, without importing TensorFlow for a program that needs neither.
-    for module in ("augment", "dropout", "layers", "model", "normalization", "optimizer", "sum_loss"):
-        importlib.import_module(f"{__name__}.{module}")
+# `import davidnet_keras` is enough for `keras.saving.load_model` to find the model's classes.
+register_with_keras()
 
 
 def __getattr__(name):

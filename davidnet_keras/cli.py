@@ -1,5 +1,6 @@
 """The command line, derived from `Recipe`."""
 
+import argparse
 import contextlib
 import dataclasses
 import shlex
@@ -10,10 +11,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from davidnet_keras.environment import tune_tensorflow
+from davidnet_keras.environment import quiet_import, tune_tensorflow
 from davidnet_keras.errors import UserError
 from davidnet_keras.recipe import RECIPES, Recipe
-from davidnet_keras.run_folder import RunFolder
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 PROGRAM = "python -m davidnet_keras"
@@ -47,7 +47,9 @@ def recipe_options(recipe):
     for item in dataclasses.fields(Recipe):
         if item.name == "name":
             choices = Literal[tuple(RECIPES)]
-            options.append(("recipe", Annotated[choices, tyro.conf.arg(help="the settings to start from")], recipe.name))
+            options.append(
+                ("recipe", Annotated[choices, tyro.conf.arg(help="the settings to start from")], recipe.name)
+            )
         else:
             argument = tyro.conf.arg(help=item.metadata["help"])
             options.append((item.name, Annotated[item.type, argument], getattr(recipe, item.name)))
@@ -62,10 +64,9 @@ def given_flags(argv):
 
 def named_recipe(argv):
     """The recipe whose values are the defaults of all other flags."""
-    name = "davidnet"
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        if word == "--recipe" or word.startswith("--recipe="):
-            name = word.partition("=")[2] or following
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    finder.add_argument("--recipe", nargs="?")
+    name = finder.parse_known_args(argv)[0].recipe
     return RECIPES.get(name, RECIPES["davidnet"])  # tyro refuses an unknown name
 
 
@@ -96,9 +97,7 @@ def main(argv=None):
 
 def train(place, recipe):
     """A new run."""
-    tune_tensorflow()
-    from davidnet_keras import training
-
+    training = import_training()
     run_dir = place.run_dir or training.default_run_dir(recipe, place.dataset)
     with saying_how_to_resume(run_dir, place):
         return training.train(recipe, place.dataset, place.data_dir, run_dir)
@@ -109,11 +108,20 @@ def resume(place, recipe, given):
     if place.run_dir is not None:
         raise UserError("--resume continues in its own folder; leave out --run-dir.")
     check_same_settings(place, recipe, given)
-    tune_tensorflow()
-    from davidnet_keras import training
-
+    training = import_training()
     with saying_how_to_resume(place.resume, place):
         return training.resume(place.resume, place.data_dir)
+
+
+def import_training():
+    """The module that needs TensorFlow: some seconds, hence only now."""
+    tune_tensorflow()
+    with quiet_import():
+        from davidnet_keras import training
+
+        # The first look at the devices prints too.
+        training.choose_precision()
+    return training
 
 
 @contextlib.contextmanager
@@ -133,14 +141,16 @@ def saying_how_to_resume(run_dir, place):
 
 def check_same_settings(place, recipe, given):
     """Refuse to continue a run with other settings than it was begun with, naming the first that differs."""
+    from davidnet_keras.run_folder import RunFolder
+
     begun, conditions = RunFolder(place.resume).read_recipe()
     before = dataclasses.asdict(begun) | {"recipe": begun.name, "dataset": conditions["dataset"]}
     now = dataclasses.asdict(recipe) | {"recipe": recipe.name, "dataset": place.dataset}
     for name in sorted(given & before.keys()):
         if now[name] != before[name]:
             raise UserError(
-                f"A run goes on with the settings it was begun with; leave out --{name.replace('_', '-')}, or start a new "
-                f"run. Received: {name}={now[name]}, begun with {before[name]}"
+                f"A run goes on with the settings it was begun with; leave out --{name.replace('_', '-')}, or start "
+                f"a new run. Received: {name}={now[name]}, begun with {before[name]}"
             )
 
 

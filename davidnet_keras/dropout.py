@@ -12,8 +12,8 @@ STEPS = 2**16  # a mask compares 16 random bits with the rate: two decisions per
 class Dropout(keras.layers.Layer):
     """Sets each input to zero with probability `rate` in training and scales the others by 1 / (1 - rate).
 
-    Differs from `keras.layers.Dropout` in two ways. The masks are drawn from (seed, number of draws so far), both in
-    a weight of the layer's, so a saved model goes on with the masks that it would have drawn: Keras's seed generators are
+    Differs from `keras.layers.Dropout` in two ways. The masks are drawn from (seed, number of draws so far), both in a
+    weight of the layer, so a saved model goes on with the masks that it would have drawn: Keras's seed generators are
     not saved. And a decision takes 16 random bits where Keras draws a float32. The rate is rounded to 1/65536 and the
     scale follows the rounded rate, so the expectation is exact.
 
@@ -43,7 +43,12 @@ class Dropout(keras.layers.Layer):
 
         # A weight holds the seed too, so that a model whose layers were made without one reloads its masks.
         self.state = self.add_weight(
-            name="state", shape=(2,), dtype="int32", initializer=start, trainable=False, aggregation="only_first_replica"
+            name="state",
+            shape=(2,),
+            dtype="int32",
+            initializer=start,
+            trainable=False,
+            aggregation="only_first_replica",
         )
 
     def call(self, x, training=False):
@@ -54,8 +59,8 @@ class Dropout(keras.layers.Layer):
         context = tf.distribute.get_replica_context()
         if context is not None and context.num_replicas_in_sync > 1:
             seed = tf.random.experimental.stateless_fold_in(seed, context.replica_id_in_sync_group)
-        keep = tf.reshape(random_bits16(tf.size(x), seed), tf.shape(x)) >= threshold
-        self.state.assign(self.state + [0, 1])
+        keep = tf.reshape(random_bits16(tf.size(x, tf.int64), seed), tf.shape(x)) >= threshold
+        self.state.assign_add([0, 1])
         # where() rather than a product with a cast mask: one pass, and no infinities times zero.
         return tf.where(keep, x * tf.cast(STEPS / (STEPS - threshold), x.dtype), tf.zeros([], x.dtype))
 
@@ -68,5 +73,7 @@ class Dropout(keras.layers.Layer):
 
 def random_bits16(count, seed):
     """`count` uniform random 16-bit integers from a seed: (count,) uint16, a pure function of the seed."""
-    words = tf.random.stateless_uniform([(count + 1) // 2], seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
+    words = tf.random.stateless_uniform(
+        [(count + 1) // 2], seed, minval=None, maxval=None, dtype=tf.int32, alg="philox"
+    )
     return tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:count]

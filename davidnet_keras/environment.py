@@ -1,14 +1,16 @@
 """Settings that TensorFlow reads once, when it is imported."""
 
+import contextlib
 import os
 import sys
+import tempfile
 import warnings
 
 DEFAULTS = {
-    # TensorFlow turns oneDNN on by itself only on CPUs with AVX512-VNNI or later. On an older AVX-512 CPU DavidNet's
-    # step took 9.3 s without and 4.0 s with it (2 cores, float32, width 64, batch 256, TensorFlow 2.21, n = 1).
+    # TensorFlow turns oneDNN on by itself only on CPUs with AVX512-VNNI or later. It doubles DavidNet's speed on an
+    # older AVX-512 CPU: README.md, "Speed".
     "TF_ENABLE_ONEDNN_OPTS": "1",
-    # Without a GPU, TensorFlow prints half a screen about not finding one. Errors still arrive as exceptions.
+    # Without a GPU, TensorFlow prints a screenful about not finding one. Errors still arrive as exceptions.
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 
@@ -22,3 +24,21 @@ def tune_tensorflow():
     if missing and "tensorflow" in sys.modules:
         warnings.warn("tune_tensorflow() has no effect once tensorflow is imported; call it before.", stacklevel=2)
     os.environ.update(missing)
+
+
+@contextlib.contextmanager
+def quiet_import():
+    """Keep what TensorFlow's libraries print while they are loaded, which no setting turns off; show it on an error."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        terminal = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(terminal, kept.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

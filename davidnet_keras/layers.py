@@ -9,7 +9,7 @@ FUSED_TYPES = ("float16", "bfloat16", "float32")
 
 
 def torch_init():
-    """Uniform within 1/sqrt(fan_in), torch's default for convolutions and dense layers: its variance is 1/(3 fan_in)."""
+    """Uniform within 1/sqrt(fan_in), a variance of 1/(3 fan_in): torch's default for convolutions and dense layers."""
     return keras.initializers.VarianceScaling(scale=1 / 3, mode="fan_in", distribution="uniform")
 
 
@@ -17,10 +17,10 @@ def torch_init():
 class FusedBatchNormalization(keras.layers.Layer):
     """Batch normalisation over all axes but the last, in TensorFlow's one fused kernel.
 
-    Differs from `keras.layers.BatchNormalization` in three ways: half-precision inputs are read and written as they
-    are, with float32 arithmetic inside, where Keras casts the whole tensor up and down; the moving variance collects
-    the unbiased estimate (n / (n - 1)), as PyTorch and the TensorFlow 1 kernel do; the defaults are DavidNet's.
-    Statistics are each replica's own under `tf.distribute`; the moving ones are averaged over replicas.
+    Differs from `keras.layers.BatchNormalization` in three ways: in training, half-precision inputs are read and
+    written as they are, with float32 arithmetic inside, where Keras casts the whole tensor up and down; the moving
+    variance collects the unbiased estimate (n / (n - 1)), as PyTorch and the TensorFlow 1 kernel do; the defaults are
+    DavidNet's. Statistics are each replica's own under `tf.distribute`; the moving ones are averaged over replicas.
 
     Shapes: (batch, ..., channels) -> the same. The kernel takes four axes and up to float32; any other input takes a
     plain path of the same arithmetic.
@@ -59,7 +59,7 @@ class FusedBatchNormalization(keras.layers.Layer):
         fused = x.shape.rank == 4 and x.dtype.name in FUSED_TYPES and hasattr(tf.raw_ops, "FusedBatchNormV3")
         y, mean, variance = self._fused(x) if fused else self._plain(x)
         # A replica's share of a small last batch may be empty: it has no statistics to add.
-        seen = tf.size(x) > 0
+        seen = tf.shape(x)[0] > 0
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(tf.where(seen, moving + (1 - self.momentum) * (batch - moving), moving))
         return y
@@ -114,7 +114,13 @@ class ConvBN(keras.layers.Layer):
         super().__init__(**kwargs)
         self.filters, self.rate = filters, dropout
         self.conv = keras.layers.Conv2D(
-            filters, 3, padding="same", use_bias=False, kernel_initializer=torch_init(), dtype=self.dtype_policy
+            filters,
+            3,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=torch_init(),
+            data_format="channels_last",
+            dtype=self.dtype_policy,
         )
         self.dropout = Dropout(dropout, dtype=self.dtype_policy)
         self.norm = FusedBatchNormalization(dtype=self.dtype_policy)

@@ -2,8 +2,8 @@
 
 import keras
 
-from davidnet_keras.normalization import Normalization
 from davidnet_keras.layers import ConvBN, ResidualBlock, torch_init
+from davidnet_keras.normalization import Normalization
 from davidnet_keras.sum_loss import SumLossModel
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -15,6 +15,9 @@ class DavidNet(SumLossModel):
 
     It takes raw pictures: its first layer normalises them with the statistics given to `adapt`, so a saved model
     predicts on uint8 pictures as they come.
+
+    Under `tf.distribute` on CPUs each batch, the smaller last one too, must hold a picture for every replica:
+    TensorFlow's oneDNN convolution fails on an empty share.
 
     Shapes: images (batch, 32, 32, 3), 0 to 255, uint8 or float -> logits (batch, num_classes), float32.
 
@@ -32,7 +35,8 @@ class DavidNet(SumLossModel):
     Example:
         model = DavidNet(l2=5e-4 * 512)
         model.adapt(x_train)
-        model.compile(MomentumSGD(0.4 / 512), keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(MomentumSGD(0.4 / 512), loss, metrics=["accuracy"])
         model.fit(...)
 
     Source: the reference notebook; davidcpage/cifar10-fast, `dawn.py`.
@@ -44,8 +48,7 @@ class DavidNet(SumLossModel):
                 raise ValueError(f"DavidNet needs a whole number of 1 or more. Received: {name}={value!r}")
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         images, logits = davidnet_graph(num_classes, width, logit_scale, dropout, policy)
-        super().__init__(images, logits, l2=l2, **kwargs)
-        self.dtype_policy = policy  # what decides, at compile, whether the loss is scaled
+        super().__init__(images, logits, l2=l2, dtype=policy, **kwargs)
         self.settings = {
             "num_classes": num_classes,
             "width": width,
@@ -80,7 +83,7 @@ def davidnet_graph(num_classes, width, logit_scale, dropout, dtype):
         return ResidualBlock(dropout, dtype=dtype, name=name)
 
     def pool(name):
-        return keras.layers.MaxPooling2D(2, dtype=dtype, name=name)
+        return keras.layers.MaxPooling2D(2, data_format="channels_last", dtype=dtype, name=name)
 
     images = keras.Input(IMAGE_SHAPE, name="images")
     x = Normalization(dtype=dtype, name="normalize")(images)
@@ -90,7 +93,9 @@ def davidnet_graph(num_classes, width, logit_scale, dropout, dtype):
     x = pool("pool2")(conv(4 * width, "layer2")(x))  # (batch, 8, 8, 4 width)
     x = pool("pool3")(conv(8 * width, "layer3")(x))  # (batch, 4, 4, 8 width)
     x = residual("residual3")(x)
-    x = keras.layers.GlobalMaxPooling2D(dtype=dtype, name="global_pool")(x)  # (batch, 8 width)
+    x = keras.layers.GlobalMaxPooling2D(data_format="channels_last", dtype=dtype, name="global_pool")(
+        x
+    )  # (batch, 8 width)
     x = keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=torch_init(), dtype=dtype, name="dense")(x)
     # The softmax that follows, in the loss or in predict, is always float32 (or float64).
     wide = "float64" if dtype.compute_dtype == "float64" else "float32"

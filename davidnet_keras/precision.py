@@ -1,4 +1,4 @@
-"""Which arithmetic this hardware is made for."""
+"""Which device there is, and which arithmetic it is made for."""
 
 from pathlib import Path
 
@@ -24,6 +24,16 @@ def choose_precision(requested="auto"):
     if gpus:
         return for_gpu([tf.config.experimental.get_device_details(gpu) for gpu in gpus])
     return for_cpu(cpu_flags())
+
+
+def device():
+    """What TensorFlow will train on, in words; says so if there is an NVIDIA GPU that it does not see."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        names = {tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus}
+        return f"{len(gpus)} x {', '.join(sorted(names))}"
+    unseen = Path("/proc/driver/nvidia/version").exists()
+    return "CPU (TensorFlow does not see the NVIDIA GPU: pip install '.[gpu]')" if unseen else "CPU"
 
 
 def for_gpu(details):

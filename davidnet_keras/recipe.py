@@ -31,7 +31,7 @@ class Recipe:
         0.4, "peak rate for a mean loss; the optimizer, which sees the sum, gets it divided by the batch size", above=0
     )
     warmup_epochs: float | None = setting(
-        None, "epochs from rate 0 to the peak; None: (epochs + 1) // 5, at least 1", at_least=0
+        None, "epochs from rate 0 to the peak; None: (epochs + 1) // 5, at least 1, at most half the run", at_least=0
     )
     momentum: float = setting(0.9, "Nesterov momentum", at_least=0, below=1)
     weight_decay: float = setting(
@@ -40,10 +40,12 @@ class Recipe:
     width: int = setting(64, "channels of the first layer", at_least=1, at_most=MAX_WIDTH)
     dropout: float = setting(0.05, "share of each convolution's outputs set to zero", at_least=0, below=1)
     logit_scale: float = setting(0.125, "factor on the logits", above=0)
-    crop_padding: int = setting(4, "pixels of reflection around a picture before the random crop", at_least=0, at_most=31)
+    crop_padding: int = setting(
+        4, "pixels of reflection around a picture before the random crop", at_least=0, at_most=31
+    )
     flip: bool = setting(True, "mirror each picture left to right with probability 1/2")
     cutout: int = setting(0, "side in pixels of the square cut out of each picture; 0: none", at_least=0, at_most=32)
-    precision: Precision = setting("auto", "arithmetic of the layers; auto: the fastest that this hardware is made for")
+    precision: Precision = setting("auto", "arithmetic of the layers; auto: what this hardware has instructions for")
     seed: int = setting(0, "of weights, shuffle, augmentation and dropout", at_least=0, at_most=2**31 - 1)
 
     def __post_init__(self):

@@ -12,6 +12,7 @@ from davidnet_callbacks import atomic_write
 from davidnet_keras.errors import UserError
 from davidnet_keras.recipe import Recipe
 
+CONDITIONS = ("dataset", "data", "precision", "precision_reason")  # what a resumed run needs beside the recipe
 CHECKPOINT = re.compile(r"epoch-(\d+)\.keras")
 
 
@@ -54,16 +55,21 @@ class RunFolder:
     def open(cls, path):
         """Take up a folder that `create` made; UserError if there is no run in it."""
         folder = cls(path)
-        if not folder.recipe.is_file():
-            raise UserError(f"There is no run in {path} (no recipe.json); name a run folder.")
+        folder._check_there()
         folder._acquire()
         return folder
+
+    def _check_there(self):
+        if not self.recipe.is_file():
+            raise UserError(f"There is no run in {self.path} (no recipe.json); name a run folder.")
 
     def _acquire(self):
         try:
             self._lock.acquire()
         except filelock.Timeout:
-            raise UserError(f"Another process is running in {self.path}; wait for it, or name another folder.") from None
+            raise UserError(
+                f"Another process is running in {self.path}; wait for it, or name another folder."
+            ) from None
         except OSError as error:
             raise UserError(f"The run folder {self.path} cannot be written ({error.strerror}); name another.") from None
 
@@ -85,15 +91,21 @@ class RunFolder:
 
     def read_recipe(self):
         """(Recipe, conditions) of the run; UserError for a file that does not hold them."""
+        self._check_there()
         try:
             content = json.loads(self.recipe.read_text())
             settings = content.pop("recipe")
             unknown = set(settings) - {field.name for field in fields(Recipe)}
             if unknown:
                 raise ValueError(f"unknown setting {min(unknown)}")
+            missing = set(CONDITIONS) - content.keys()
+            if missing:
+                raise ValueError(f"it lacks {min(missing)}")
             return Recipe(**settings), content
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise UserError(f"{self.recipe} is not a recipe that this version wrote ({error}); start a new run.") from None
+            raise UserError(
+                f"{self.recipe} is not a recipe that this version wrote ({error}); start a new run."
+            ) from None
 
     def checkpoint(self, epochs):
         """Where the checkpoint after so many epochs stands."""

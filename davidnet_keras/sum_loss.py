@@ -21,7 +21,10 @@ class SumLossModel(keras.Model):
     Args:
         inputs, outputs: `keras.KerasTensor`, as for `keras.Model(inputs, outputs)`.
         l2: float >= 0, the coefficient of w added to the gradient of the summed loss: weight decay x batch size
-            (5e-4 x 512 = 0.256 in the reference). Default 0.
+            (5e-4 x 512 = 0.256 in the reference). `keras.regularizers.L2(c)` adds 2 c w, and adds to the loss
+            shown; this does neither. Default 0.
+        dtype: the policy by which `compile` decides whether the loss is scaled ("mixed_float16" is); the layers have
+            their own. Default: Keras's global one.
         **kwargs: `name`, `trainable`.
 
     Raises:
@@ -34,12 +37,14 @@ class SumLossModel(keras.Model):
     Source: davidcpage/cifar10-fast, and the notebook that ports it (whose own decay is a no-op; this one is applied).
     """
 
-    def __init__(self, inputs, outputs, l2=0.0, **kwargs):
+    def __init__(self, inputs, outputs, l2=0.0, dtype=None, **kwargs):
         if not l2 >= 0:
             raise ValueError(f"The decay must be 0 or more. Received: l2={l2}")
         if len(keras.tree.flatten(outputs)) != 1:
             raise ValueError(f"SumLossModel takes a model with a single output. Received: outputs={outputs}")
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        if dtype is not None:
+            self.dtype_policy = keras.dtype_policies.get(dtype)
         self.l2 = float(l2)
 
     def train_step(self, data):
@@ -107,12 +112,18 @@ class SumLossModel(keras.Model):
         # A functional model's config knows its graph and nothing else, and Keras does not write even that for a class
         # whose constructor takes more than (inputs, outputs). So: the graph as a plain model, and the rest beside it.
         graph = keras.Model(self.inputs, self.outputs, name=self.name)
-        return {"graph": keras.saving.serialize_keras_object(graph), "l2": self.l2, "trainable": self.trainable}
+        return {
+            "graph": keras.saving.serialize_keras_object(graph),
+            "l2": self.l2,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "trainable": self.trainable,
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         graph = keras.saving.deserialize_keras_object(config["graph"], custom_objects=custom_objects)
-        return cls(graph.inputs, graph.outputs, l2=config["l2"], name=graph.name, trainable=config["trainable"])
+        arguments = {name: config[name] for name in ("l2", "dtype", "trainable")}
+        return cls(graph.inputs, graph.outputs, name=graph.name, **arguments)
 
 
 def batch_size(y_pred):

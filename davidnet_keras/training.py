@@ -19,13 +19,15 @@ from davidnet_callbacks import (
     plot_schedule,
     read_history,
 )
+from davidnet_callbacks.dawnbench import earlier_lines
+from davidnet_callbacks.history import earlier_epochs
 from davidnet_keras.augment import Augmentation, Cutout, RandomCrop, RandomFlip
 from davidnet_keras.cifar import load_cifar10, load_cifar100
 from davidnet_keras.errors import UserError
 from davidnet_keras.model import DavidNet
 from davidnet_keras.optimizer import MomentumSGD
 from davidnet_keras.pipeline import steps_per_epoch, test_dataset, train_dataset
-from davidnet_keras.precision import choose_precision
+from davidnet_keras.precision import choose_precision, device
 from davidnet_keras.recipe import RECIPES
 from davidnet_keras.run_folder import RunFolder
 from davidnet_keras.shapes import load_shapes
@@ -66,6 +68,10 @@ def train(recipe=RECIPES["davidnet"], dataset="cifar10", data_dir=None, run_dir=
     with RunFolder.create(run_dir or default_run_dir(recipe, dataset)) as folder:
         precision, reason = choose_precision(recipe.precision)
         folder.write_recipe(recipe, **conditions(dataset, data, precision, reason))
+        if progress:
+            print(
+                f"{len(data[0][0]):,} pictures of {dataset}, {recipe.epochs} epochs, {precision} ({reason}), {device()}"
+            )
         keras.utils.set_random_seed(recipe.seed)
         model = build_model(recipe, CLASSES[dataset], data, precision)
         return fit(model, recipe, data, folder, 0, callbacks, progress)
@@ -84,14 +90,39 @@ def resume(run_dir, data_dir=None, callbacks=(), progress=True):
         data = load(before["dataset"], data_dir)
         now = conditions(before["dataset"], data, before["precision"], before["precision_reason"])
         if now["data"] != before["data"]:
-            raise UserError(f"These are not the pictures that {run_dir} was trained on; give the same --data-dir as then.")
+            raise UserError(
+                f"These are not the pictures that {run_dir} was trained on; give the same --data-dir as then."
+            )
         keras.utils.set_random_seed(recipe.seed)
-        saved = folder.saved_epochs()
-        if saved:
-            model = keras.saving.load_model(folder.checkpoint(saved[-1]))
-        else:
+        model, epochs = load_checkpoint(folder)
+        if model is None:
             model = build_model(recipe, CLASSES[before["dataset"]], data, before["precision"])
-        return fit(model, recipe, data, folder, saved[-1] if saved else 0, callbacks, progress)
+        check_records(folder, epochs)
+        return fit(model, recipe, data, folder, epochs, callbacks, progress)
+
+
+def load_checkpoint(folder):
+    """(model, its finished epochs) from the newest checkpoint that can be read; (None, 0) if there is none at all."""
+    saved = folder.saved_epochs()
+    for epochs in reversed(saved):
+        try:
+            return keras.saving.load_model(folder.checkpoint(epochs)), epochs
+        except Exception as error:  # a damaged file shows itself as almost anything: zip, HDF5, JSON, missing keys
+            print(f"{folder.checkpoint(epochs)} cannot be read ({type(error).__name__}); trying the one before.")
+    if saved:
+        raise UserError(f"No checkpoint in {folder.checkpoints} can be read; start a new run.")
+    return None, 0
+
+
+def check_records(folder, epochs):
+    """Refuse to go on from records that do not hold the finished epochs, before anything is written over."""
+    if not epochs:
+        return
+    try:
+        earlier_epochs(folder.history, epochs)
+        earlier_lines(folder.log, epochs)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The run cannot go on: {error}") from error
 
 
 def default_run_dir(recipe, dataset):
@@ -123,6 +154,7 @@ def conditions(dataset, data, precision, reason):
         "data": {"train": len(data[0][0]), "test": len(data[1][0]), "crc32": f"{checksum:08x}"},
         "precision": precision,
         "precision_reason": reason,
+        "device": device(),
         "versions": {name: version(name) for name in ("davidnet_keras", "tensorflow", "keras", "numpy")},
     }
 
@@ -140,7 +172,7 @@ def build_model(recipe, num_classes, data, precision):
 
 
 def augmentation(recipe, mean):
-    """The recipe's augmentation as one layer; cut-out squares are filled with the training mean, 0 after normalising."""
+    """The recipe's augmentation as one layer; cut squares get the training mean, which is 0 after normalising."""
     layers = []
     if recipe.crop_padding:
         layers.append(RandomCrop(recipe.crop_padding))
@@ -178,7 +210,7 @@ def fit(model, recipe, data, folder, initial_epoch, callbacks, progress):
             SaveCheckpoint(folder),  # the last: an epoch that has a checkpoint has been recorded whole
         ],
     )
-    folder.finish(recipe.epochs)
+    folder.finish(folder.saved_epochs()[-1])  # fewer than the recipe's if a callback stopped training
     return Run(model, read_history(folder.history), folder.path)
 
 
@@ -190,15 +222,23 @@ def progress_callbacks(recipe, folder, initial_epoch):
 
 
 class StopWhenDiverged(keras.callbacks.Callback):
-    """Ends training with a UserError as soon as the loss is not finite, before anything else of that epoch is saved.
+    """Ends training with a UserError once the loss is not finite, before anything of that epoch is saved.
 
     `keras.callbacks.TerminateOnNaN` lets the epoch end as usual, so that a checkpoint of NaNs would be written.
     """
 
     def on_train_batch_end(self, batch, logs=None):
-        loss = (logs or {}).get("loss")
-        if loss is not None and not np.isfinite(loss):
-            raise UserError("The loss became NaN or infinite; lower the learning rate, or lengthen the warm-up.")
+        if batch % 10 == 0:  # reading the loss waits for the device; as a mean over the epoch it stays NaN
+            self._check(logs, "loss")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check(logs, "loss", "val_loss")  # the validation's shows what the last update did
+
+    def _check(self, logs, *names):
+        if not all(np.isfinite(logs[name]) for name in names if name in (logs or {})):
+            raise UserError(
+                "The loss became NaN or infinite; start a new run with a lower learning rate or a longer warm-up."
+            )
 
 
 class SaveCheckpoint(keras.callbacks.Callback):

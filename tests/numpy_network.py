@@ -14,9 +14,7 @@ def patches(x):
     """(n, h, w, c) -> (n, h, w, 9 c): each pixel's 3x3 neighbourhood, zero outside."""
     padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
     height, width = x.shape[1:3]
-    return np.concatenate(
-        [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], axis=-1
-    )
+    return np.concatenate([padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], axis=-1)
 
 
 def gradients(weights, x, labels, sample_weight):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from davidnet_keras import DavidNet, MomentumSGD
+from davidnet_keras import Augmentation, DavidNet, MomentumSGD, RandomFlip, test_dataset, train_dataset
 
 SETTINGS = {"num_classes": 7, "width": 4, "logit_scale": 0.5, "dropout": 0.1, "l2": 0.25}
 
@@ -19,10 +19,8 @@ def pictures(count=8, classes=10, seed=0):
 def test_the_network_is_the_references():
     model = DavidNet()
     kernels = {weight.path: tuple(weight.shape) for weight in model.trainable_weights if "kernel" in weight.path}
-    assert sorted(kernels.values()) == sorted(
-        [(3, 3, 3, 64), (3, 3, 64, 128), (3, 3, 128, 128), (3, 3, 128, 128), (3, 3, 128, 256), (3, 3, 256, 512)]
-        + [(3, 3, 512, 512), (3, 3, 512, 512), (512, 10)]
-    )
+    convolutions = [(3, 64), (64, 128), (128, 128), (128, 128), (128, 256), (256, 512), (512, 512), (512, 512)]
+    assert sorted(kernels.values()) == sorted([*((3, 3, *pair) for pair in convolutions), (512, 10)])
     # Eight batch norms of scale and shift; no biases.
     channels = [64, 128, 128, 128, 256, 512, 512, 512]
     assert sum(weight.numpy().size for weight in model.trainable_weights) == (
@@ -130,6 +128,14 @@ def test_mixed_precision_keeps_weights_statistics_and_logits_in_float32(dtype):
     assert model.get_layer("prep")(tf.zeros((1, 32, 32, 3))).dtype == dtype.removeprefix("mixed_")
 
 
+def test_pictures_are_channels_last_whatever_keras_is_set_to():
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert DavidNet(width=2)(pictures(2)[0]).shape == (2, 10)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 def test_it_learns():
     x, y = pictures(32)
     model = DavidNet(width=4)
@@ -145,3 +151,20 @@ def test_it_learns():
 def test_settings_that_cannot_be_are_refused(arguments):
     with pytest.raises(ValueError, match="Received"):
         DavidNet(**arguments)
+
+
+def test_two_replicas_train_from_the_pipeline(two_cpus):
+    x, y = pictures(40)
+    strategy = tf.distribute.MirroredStrategy(two_cpus, cross_device_ops=tf.distribute.ReductionToOneDevice())
+    with strategy.scope():
+        model = DavidNet(width=2, l2=0.1)
+        model.adapt(x)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(MomentumSGD(1e-3), loss, metrics=["accuracy"])
+    data = train_dataset(x, y, 16, Augmentation([RandomFlip()]))  # 16 + 16 + 8
+    history = model.fit(data, steps_per_epoch=3, epochs=2, validation_data=test_dataset(x, y), shuffle=False, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    assert model.get_layer("prep").dropout.state.numpy()[1] == 6  # one count a step, whatever the replicas
+    alone = DavidNet(width=2, l2=0.1)
+    alone.set_weights(model.get_weights())
+    np.testing.assert_allclose(alone.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5)

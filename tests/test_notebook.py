@@ -9,7 +9,7 @@ nbclient = pytest.importorskip("nbclient")
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "davidnet.ipynb"
 SMALLER = {
-    "epochs=6, batch_size=64": "epochs=2, batch_size=64, width=4",
+    "epochs=5, batch_size=64": "epochs=2, batch_size=64, width=4",
     "load_shapes()": "load_shapes(train=320, test=100)",
 }
 

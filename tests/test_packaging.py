@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "davidnet_keras", "callbacks")
+SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "davidnet_keras", "callbacks")
 WHERE = "import davidnet_keras, davidnet_callbacks as c; print(davidnet_keras.__file__); print(c.__file__)"
 USE = "from davidnet_callbacks import PiecewiseLinear; from davidnet_keras import Recipe; print(Recipe().epochs)"
 
@@ -38,7 +38,9 @@ def environment(tmp_path):
     """The Python of a new environment that sees this one's packages, but none that was installed here as editable."""
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
-    site, found = run(python, "-c", "import sysconfig, sys; print(sysconfig.get_path('purelib'), sys.prefix)", cwd=tmp_path)
+    site, found = run(
+        python, "-c", "import sysconfig, sys; print(sysconfig.get_path('purelib'), sys.prefix)", cwd=tmp_path
+    )
     assert found == str(tmp_path / "venv")
     # By a .pth file: its folder's own .pth files, an editable install's among them, are not followed.
     Path(site, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")

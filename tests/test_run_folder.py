@@ -7,23 +7,25 @@ import pytest
 from davidnet_keras import RECIPES, UserError
 from davidnet_keras.run_folder import RunFolder
 
+CONDITIONS = {"dataset": "shapes", "data": {"train": 1}, "precision": "float32", "precision_reason": "as asked"}
+
 
 def begun(path):
     with RunFolder.create(path) as folder:
-        folder.write_recipe(RECIPES["davidnet"], dataset="shapes")
+        folder.write_recipe(RECIPES["davidnet"], **CONDITIONS)
     return folder
 
 
 def test_the_recipe_is_read_back(tmp_path):
     folder = begun(tmp_path / "deep" / "run")
-    assert folder.read_recipe() == (RECIPES["davidnet"], {"dataset": "shapes"})
+    assert folder.read_recipe() == (RECIPES["davidnet"], CONDITIONS)
 
 
 def test_an_empty_folder_may_be_used_and_a_used_one_not(tmp_path):
     (tmp_path / "run").mkdir()
     folder = begun(tmp_path / "run")
     before = folder.recipe.read_bytes()
-    with pytest.raises(UserError, match="in use already.*--resume"):
+    with pytest.raises(UserError, match=r"in use already.*--resume"):
         RunFolder.create(tmp_path / "run")
     assert folder.recipe.read_bytes() == before
 
@@ -54,7 +56,18 @@ def test_no_run_to_open(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"recipe": 3}', '{"recipe": {"epochs": 0}}', '{"recipe": {"colour": 1}}', "[" * 9999]
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"recipe": 3}',
+        '{"recipe": {"epochs": 0}}',
+        '{"recipe": {"colour": 1}}',
+        '{"recipe": {}}',
+        "[" * 9999,
+    ],
 )
 def test_a_recipe_file_that_is_none_is_refused(tmp_path, text):
     folder = begun(tmp_path / "run")

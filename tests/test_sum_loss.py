@@ -126,7 +126,9 @@ def test_gradient_accumulation_averages_the_micro_batches():
     twin = numpy_twin(model)
     model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
     for start in (0, 16):
-        halves = [twin.gradients(x[part], y[part])[1] for part in (slice(start, start + 8), slice(start + 8, start + 16))]
+        halves = [
+            twin.gradients(x[part], y[part])[1] for part in (slice(start, start + 8), slice(start + 8, start + 16))
+        ]
         twin.apply([(first + second) / 2 for first, second in zip(*halves, strict=True)], RATES[0])
     assert_same(model, twin)
 
@@ -226,6 +228,20 @@ def test_saving_in_the_middle_of_training_changes_nothing(tmp_path):
     for one, other in zip(straight.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     for one, other in zip(straight.optimizer.variables, loaded.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
+
+
+def test_a_float16_model_reloads_with_its_loss_scale_whatever_the_global_policy_then_is(tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    x, y = pictures(16)
+    model = smooth_model()
+    model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+    model.save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float32")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert loaded.dtype_policy.name == "mixed_float16"
+    for one, other in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
 
 

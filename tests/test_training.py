@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -14,14 +15,42 @@ FILES = {"recipe.json", "history.csv", "curves.png", "lr.png", "log.tsv", "model
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@pytest.fixture(autouse=True)
-def few_pictures(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def few_pictures():
     pictures = load_shapes(train=64, test=16)
-    monkeypatch.setattr(training, "load_shapes", lambda: pictures)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "load_shapes", lambda: pictures)
+        yield
 
 
 def train_shapes(path, recipe=RECIPE, **arguments):
     return train(recipe, "shapes", run_dir=path, progress=False, **arguments)
+
+
+def rows_of(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+class Rates(keras.callbacks.Callback):
+    """Collects the optimizer's rate at every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(float(self.model.optimizer.learning_rate))
+
+
+@pytest.fixture(scope="module")
+def rates():
+    return Rates()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, rates):
+    """The run that was never stopped; tests look at it and leave it alone."""
+    return train_shapes(tmp_path_factory.mktemp("straight") / "run", callbacks=[rates])
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -39,12 +68,11 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-def test_a_run_folder_holds_what_it_should_and_nothing_else(tmp_path):
-    run = train_shapes(tmp_path / "run")
+def test_a_run_folder_holds_what_it_should_and_nothing_else(run):
     assert {entry.name for entry in run.run_dir.iterdir()} - {".lock"} == FILES
     for picture in ("curves.png", "lr.png"):
         assert (run.run_dir / picture).read_bytes().startswith(PNG)
-    rows = list(csv.DictReader((run.run_dir / "history.csv").open()))
+    rows = rows_of(run.run_dir / "history.csv")
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert [float(row["val_accuracy"]) for row in rows] == run.history["val_accuracy"]
     log = (run.run_dir / "log.tsv").read_text().splitlines()
@@ -54,8 +82,7 @@ def test_a_run_folder_holds_what_it_should_and_nothing_else(tmp_path):
     assert (settings["dataset"], settings["data"]["train"], settings["recipe"]["width"]) == ("shapes", 64, 2)
 
 
-def test_the_saved_model_is_the_trained_one_and_takes_raw_pictures(tmp_path):
-    run = train_shapes(tmp_path / "run")
+def test_the_saved_model_is_the_trained_one_and_takes_raw_pictures(run):
     (x, _), (x_test, y_test) = training.load_shapes()
     loaded = keras.saving.load_model(run.run_dir / "model.keras")
     np.testing.assert_array_equal(loaded.predict(x_test, verbose=0), run.model.predict(x_test, verbose=0))
@@ -64,43 +91,33 @@ def test_the_saved_model_is_the_trained_one_and_takes_raw_pictures(tmp_path):
     np.testing.assert_allclose(loaded.get_layer("normalize").mean, x.mean((0, 1, 2)), rtol=1e-5)
 
 
-def test_the_rates_are_the_references_triangle(tmp_path):
-    seen = []
-
-    class Rates(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            seen.append(float(self.model.optimizer.learning_rate))
-
-    train_shapes(tmp_path / "run", callbacks=[Rates()])
+def test_the_rates_are_the_references_triangle(run, rates):
     steps = 3  # 24 + 24 + 16 pictures
     expected = np.interp(np.arange(3 * steps) / steps, [0, 1, 3], [0, 0.1, 0]) / 24
-    np.testing.assert_allclose(seen, expected, rtol=1e-6)
+    np.testing.assert_allclose(rates.seen, expected, rtol=1e-6)
 
 
-def test_recipe_and_model_agree_about_decay_and_momentum(tmp_path):
-    model = train_shapes(tmp_path / "run").model
-    assert model.l2 == pytest.approx(5e-4 * 24)
-    assert float(model.optimizer.momentum) == pytest.approx(0.9)
+def test_recipe_and_model_agree_about_decay_and_momentum(run):
+    assert run.model.l2 == pytest.approx(5e-4 * 24)
+    assert float(run.model.optimizer.momentum) == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("at", [(0, 1), (1, 0), (2, 2)])
-def test_a_resumed_run_ends_as_if_it_had_never_stopped(tmp_path, at):
-    straight = train_shapes(tmp_path / "straight")
+def test_a_resumed_run_ends_as_if_it_had_never_stopped(run, tmp_path, at):
     with pytest.raises(KeyboardInterrupt):
         train_shapes(tmp_path / "stopped", callbacks=[Interrupt(*at)])
     keras.utils.set_random_seed(99)  # another process has another random state
     resumed = resume(tmp_path / "stopped", progress=False)
     assert {entry.name for entry in resumed.run_dir.iterdir()} - {".lock"} == FILES
-    for one, other in zip(straight.model.weights, resumed.model.weights, strict=True):
+    for one, other in zip(run.model.weights, resumed.model.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
-    for name, column in straight.history.items():
+    for name, column in run.history.items():
         if name != "seconds":
             assert resumed.history[name] == column, name
     assert resumed.history["seconds"] == sorted(resumed.history["seconds"])
 
 
-def test_resuming_a_finished_run_gives_it_back(tmp_path):
-    run = train_shapes(tmp_path / "run")
+def test_resuming_a_finished_run_gives_it_back(run):
     before = (run.run_dir / "model.keras").read_bytes()
     again = resume(run.run_dir)
     assert again.history == run.history
@@ -128,7 +145,49 @@ def test_a_diverging_run_says_so_and_keeps_its_last_good_checkpoint(tmp_path):
     assert folder.saved_epochs() == [1]
     for weight in keras.saving.load_model(folder.checkpoint(1)).get_weights():
         assert np.isfinite(weight).all()
-    assert len(list(csv.DictReader(folder.history.open()))) == 1
+    assert len(rows_of(folder.history)) == 1
+
+
+def test_a_last_step_that_diverges_is_noticed_in_the_validation(tmp_path):
+    with pytest.raises(UserError, match="NaN or infinite"):
+        train_shapes(tmp_path / "run", Recipe(epochs=2, batch_size=64, width=2, learning_rate=1e38, seed=1))
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_a_callback_may_stop_the_run_early(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    stopped = train_shapes(tmp_path / "run", callbacks=[Stop()])
+    assert stopped.history["epoch"] == [1, 2]
+    assert {entry.name for entry in stopped.run_dir.iterdir()} - {".lock"} == FILES
+
+
+def test_damaged_files_of_a_stopped_run(tmp_path, run, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        train_shapes(tmp_path / "run", callbacks=[Interrupt(2)])
+    folder = RunFolder(tmp_path / "run")
+    for file in (folder.history, folder.log):
+        whole = file.read_bytes()
+        file.write_bytes(b"\x00nonsense")
+        with pytest.raises(UserError, match="cannot go on"):
+            resume(folder.path)
+        file.write_bytes(whole)
+    newest = folder.checkpoint(2)
+    newest.write_bytes(newest.read_bytes()[:1000])
+    resumed = resume(folder.path, progress=False)  # from the checkpoint before
+    assert "trying the one before" in capsys.readouterr().out
+    for one, other in zip(run.model.weights, resumed.model.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
+
+
+def test_a_run_without_a_readable_checkpoint_is_refused(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train_shapes(tmp_path / "run", callbacks=[Interrupt(1)])
+    RunFolder(tmp_path / "run").checkpoint(1).write_bytes(b"")
+    with pytest.raises(UserError, match="No checkpoint in"):
+        resume(tmp_path / "run")
 
 
 def test_a_batch_larger_than_the_set_is_refused_before_anything_is_written(tmp_path):
@@ -142,17 +201,15 @@ def test_an_unknown_data_set_is_refused():
         train(RECIPE, "mnist")
 
 
-def test_a_second_run_into_the_folder_is_refused_and_nothing_is_lost(tmp_path):
-    run = train_shapes(tmp_path / "run")
+def test_a_second_run_into_the_folder_is_refused_and_nothing_is_lost(run):
     before = {entry.name: entry.read_bytes() for entry in run.run_dir.iterdir()}
     with pytest.raises(UserError, match="in use already"):
-        train_shapes(tmp_path / "run")
+        train_shapes(run.run_dir)
     assert {entry.name: entry.read_bytes() for entry in run.run_dir.iterdir()} == before
 
 
-def test_two_runs_of_a_seed_are_the_same_and_of_another_seed_differ(tmp_path):
-    recipes = [Recipe(epochs=1, batch_size=32, width=2, seed=seed) for seed in (3, 3, 4)]
-    weights = [train_shapes(tmp_path / str(i), recipe).model.get_weights() for i, recipe in enumerate(recipes)]
-    same = [np.array_equal(one, other) for one, other in zip(weights[0], weights[1], strict=True)]
-    assert all(same)
-    assert not np.array_equal(weights[0][3], weights[2][3])
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(run, tmp_path):
+    same, other = (train_shapes(tmp_path / str(seed), replace(RECIPE, epochs=3, seed=seed)).model for seed in (5, 6))
+    kernel = run.model.get_layer("prep").conv.kernel.numpy()
+    np.testing.assert_array_equal(kernel, same.get_layer("prep").conv.kernel.numpy())
+    assert not np.array_equal(kernel, other.get_layer("prep").conv.kernel.numpy())
