@@ -121,8 +121,8 @@ def momentum_variable(optimizer):
     momentum = getattr(owner, "momentum", None)
     if not isinstance(momentum, keras.Variable):
         raise ValueError(
-            "The momentum of this optimizer cannot be scheduled: it is no variable, and Keras compiles a plain number into "
-            "the train step. Use an optimizer whose `momentum` is a keras.Variable, such as "
+            "The momentum of this optimizer cannot be scheduled: it is no variable, and Keras compiles a plain number "
+            "into the train step. Use an optimizer whose `momentum` is a keras.Variable, such as "
             f"davidnet_keras.MomentumSGD. Received: optimizer={type(owner).__name__}, momentum={momentum!r}"
         )
     return momentum

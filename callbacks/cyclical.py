@@ -18,8 +18,8 @@ class Cyclical(Schedule):
     Args:
         lowest: the rate at which each cycle begins and ends.
         highest: the rate in the middle of the first cycle.
-        half_cycle_epochs: from the lowest rate to the highest, in epochs; the paper's stepsize, of which it advises 2 to
-            10 epochs.
+        half_cycle_epochs: from the lowest rate to the highest, in epochs; the paper's stepsize, for which it advises 2
+            to 10 epochs.
         mode: what becomes of the height of the cycles. "triangular": it stays. "triangular2": it halves with every
             cycle. "exp_range": it shrinks by `gamma` with every epoch. Default: "triangular".
         gamma: factor an *epoch*, above 0, at most 1; only for "exp_range". The paper's and torch's gamma g, a factor a

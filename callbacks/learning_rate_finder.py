@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from .batch_schedule import learning_rate_variable
-from .learning_rate_sweep import SCALES, LearningRateSweep, smoothed
+from .learning_rate_sweep import LearningRateSweep, check_sweep, smoothed
 from .model_state import ModelState
 
 REFUSED = ("callbacks", "epochs", "initial_epoch", "validation_data", "validation_split")
@@ -36,8 +36,8 @@ def find_learning_rate(model, x=None, y=None, **options):
     """
     if refused := [name for name in REFUSED if name in options]:
         raise ValueError(
-            "A sweep needs no validation and no other callback, and its length is `steps`; leave out what of fit does not "
-            f"apply. Received: {', '.join(f'{name}={options[name]!r}' for name in refused)}"
+            "A sweep needs no validation and no other callback, and its length is `steps`; leave these options out. "
+            f"Received: {', '.join(f'{name}={options[name]!r}' for name in refused)}"
         )
     own = ("lowest", "highest", "steps", "scale", "smoothing", "divergence")
     finder = LearningRateFinder(**{name: options.pop(name) for name in own if name in options})
@@ -60,7 +60,8 @@ class LearningRateFinder(keras.callbacks.Callback):
 
     After it the weights, batch normalisation's statistics, the optimizer's state and rate, the metrics and the model's
     seed generators are, bit by bit, what they were before. What draws from a generator outside the model has moved on:
-    the shuffling of arrays, and on torch dropout without a seed. If an exception ends `fit`, call `restore()`; `find_learning_rate` does.
+    the shuffling of arrays, and on torch dropout without a seed. If an exception ends `fit`, call `restore()`;
+    `find_learning_rate` does.
 
     The loss of each batch is the one that `fit` shows, with the metrics reset before every batch; the device is waited
     for once a batch, for that number. With `steps_per_execution=n` a rate is held for n batches, and their mean loss
@@ -79,10 +80,10 @@ class LearningRateFinder(keras.callbacks.Callback):
         result: the `LearningRateSweep`, once `fit` has ended.
 
     Raises:
-        ValueError: rates that do not increase, fewer than 10 steps, another scale, a smoothing or divergence out of range;
-            when training begins, an optimizer without a rate that can be set, a model that is not built, or a `fit` of
-            fewer batches than steps; during it, a scheduler in the same `fit`, a loss that is no number from the start, or
-            data that runs out.
+        ValueError: rates that do not increase, fewer than 10 steps, another scale, a smoothing or divergence out of
+            range; when training begins, an optimizer without a rate that can be set, a model that is not built, or a
+            `fit` of fewer batches than steps; during it, a scheduler in the same `fit`, a loss that is no number from
+            the start, or data that runs out.
 
     Example:
         finder = LearningRateFinder()
@@ -121,8 +122,8 @@ class LearningRateFinder(keras.callbacks.Callback):
         executions = math.ceil((params.get("steps") or math.inf) / (getattr(self.model, "steps_per_execution", 1) or 1))
         if executions * params.get("epochs", math.inf) < self.steps:
             raise ValueError(
-                f"This fit has too few batches for the sweep; run it for {math.ceil(self.steps / executions)} epochs or "
-                f"lower the steps. Received: steps={self.steps}"
+                "This fit has too few batches for the sweep; run it for "
+                f"{math.ceil(self.steps / executions)} epochs, or lower the steps. Received: steps={self.steps}"
             )
         self.result, self._ended = None, False
         self._losses, self._smoothed, self._average = [], [], 0.0
@@ -186,20 +187,3 @@ class LearningRateFinder(keras.callbacks.Callback):
                 "Something else sets the learning rate in this fit; run the finder without any scheduler. "
                 f"Received: learning_rate={rate:g} where the finder had set {self._rate_now:g}"
             )
-
-
-def check_sweep(lowest, highest, steps, scale, smoothing, divergence):
-    """ValueError unless these are what `LearningRateFinder` says."""
-    if scale not in SCALES:
-        raise ValueError(f"The scale must be one of {', '.join(SCALES)}. Received: scale={scale!r}")
-    if not 0 <= lowest < highest < math.inf or (scale == "exponential" and lowest == 0):
-        raise ValueError(
-            "The rates must increase, from 0 or more, and from above 0 on the exponential scale. "
-            f"Received: lowest={lowest}, highest={highest}"
-        )
-    if not (isinstance(steps, int) and steps >= 10):
-        raise ValueError(f"A sweep needs 10 steps or more, a whole number. Received: steps={steps}")
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"The smoothing must be at least 0 and below 1. Received: smoothing={smoothing}")
-    if not divergence > 1:
-        raise ValueError(f"The divergence must be above 1. Received: divergence={divergence}")

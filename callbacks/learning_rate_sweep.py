@@ -1,5 +1,6 @@
 """What a sweep over learning rates found, and what it suggests."""
 
+import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -54,7 +55,7 @@ class LearningRateSweep:
         return dict(zip(names, found.tolist(), strict=True))
 
     def as_dict(self):
-        """`rates`, `losses`, `smoothed_losses`, `scale` and `suggestions`, as plain lists, numbers and strings for JSON."""
+        """What JSON can hold: `rates`, `losses`, `smoothed_losses`, `scale`, `suggestions`."""
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         return plain | {"suggestions": dict(self.suggestions)}
 
@@ -98,3 +99,20 @@ def middle_of_longest_descent(losses):
     while before[descent[-1]] >= 0:
         descent.append(int(before[descent[-1]]))
     return descent[len(descent) // 2]
+
+
+def check_sweep(lowest, highest, steps, scale, smoothing, divergence):
+    """ValueError unless these are arguments that `LearningRateFinder` can use."""
+    if scale not in SCALES:
+        raise ValueError(f"The scale must be one of {', '.join(SCALES)}. Received: scale={scale!r}")
+    if not 0 <= lowest < highest < math.inf or (scale == "exponential" and lowest == 0):
+        raise ValueError(
+            "The rates must increase, from 0 or more, and from above 0 on the exponential scale. "
+            f"Received: lowest={lowest}, highest={highest}"
+        )
+    if not (isinstance(steps, int) and steps >= 10):
+        raise ValueError(f"A sweep needs 10 steps or more, a whole number. Received: steps={steps}")
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"The smoothing must be at least 0 and below 1. Received: smoothing={smoothing}")
+    if not divergence > 1:
+        raise ValueError(f"The divergence must be above 1. Received: divergence={divergence}")

@@ -78,7 +78,7 @@ class PlotCurves(keras.callbacks.Callback):
         self._begun = False
         self._display = NotebookDisplay()  # the cell that runs this fit
         self._undrawn = False
-        self._spent, self._drawing = getattr(self, '_spent', 0.0), FIRST_DRAWING
+        self._spent, self._drawing = 0.0, FIRST_DRAWING
         self._start = perf_counter()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -99,8 +99,7 @@ class PlotCurves(keras.callbacks.Callback):
             self._spent += self._drawing
 
     def on_train_end(self, logs=None):
-        if self._undrawn:
-            self._draw()
+        pass
 
     def _draw(self):
         self._undrawn = False

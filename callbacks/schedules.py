@@ -83,7 +83,8 @@ class PiecewiseCosine(Piecewise):
     Example:
         PiecewiseCosine((0, 10), (0.1, 0.0))(5)  # 0.05: annealed to 0 over ten epochs
 
-    Source: Loshchilov and Hutter, 2017, "SGDR", equation 5; the shape of torch's `OneCycleLR` and fastai's `fit_one_cycle`.
+    Source: Loshchilov and Hutter, 2017, "SGDR", equation 5; the shape of torch's `OneCycleLR` and fastai's
+        `fit_one_cycle`.
     """
 
     def __call__(self, epoch):

@@ -11,9 +11,9 @@ class StepTable:
     """Stands in for a model's train function: sets optimizer variables before every step of an execution.
 
     Between the steps of an execution no callback runs. So the values of the coming steps, worked out beforehand, go
-    into the compiled step as a table. The step takes the next row, assigns it to the optimizer's own variables, and goes
-    on as it always did. The variables stay the optimizer's: what is saved is what would be saved without, and a step
-    that loss scaling skips has used up its row like any other.
+    into the compiled step as a table. The step takes the next row, assigns it to the optimizer's own variables, and
+    goes on as it always did. The variables stay the optimizer's: what is saved is what would be saved without, and a
+    step that loss scaling skips has used up its row like any other.
 
     On TensorFlow the table is a variable of which each step reads the first row and then rolls it to the end. On JAX,
     where Keras calls the compiled step from Python, a row comes along with each batch.
@@ -80,8 +80,8 @@ class StepTable:
         if not self._reached:
             self.remove()
             raise ValueError(
-                "This model's train function does not go through train_step, where the schedule sets its values; compile "
-                f"it with steps_per_execution=1. Received: model={type(self._model).__name__}"
+                "This model's train function does not go through train_step, where the schedule sets its values; "
+                f"compile it with steps_per_execution=1. Received: model={type(self._model).__name__}"
             )
         return outputs
 

@@ -31,8 +31,8 @@ class WarmupDecay(Schedule):
     Example:
         model.fit(x, y, epochs=90, callbacks=[BatchLearningRateScheduler(WarmupDecay(0.1, 90, warmup_epochs=5))])
 
-    Source: the warm-up is that of Goyal et al., 2017, "Accurate, Large Minibatch SGD"; the cosine that of Loshchilov and
-        Hutter, 2017, "SGDR", equation 5, and `keras.optimizers.schedules.CosineDecay`.
+    Source: the warm-up is that of Goyal et al., 2017, "Accurate, Large Minibatch SGD"; the cosine that of Loshchilov
+        and Hutter, 2017, "SGDR", equation 5, and `keras.optimizers.schedules.CosineDecay`.
     """
 
     peak: float

@@ -1,5 +1,6 @@
 """The same rates on every backend, and after an interruption."""
 
+import contextlib
 import importlib.util
 import os
 import subprocess
@@ -78,16 +79,18 @@ def watched(scheduler, folder=None, interrupt_at=None):
     model.compile(keras.optimizers.SGD(9.0, momentum=0.9), "mse")
     watch = Watch(interrupt_at)
     backup = [keras.callbacks.BackupAndRestore(folder)] if folder else []
-    try:
+    with contextlib.suppress(Interrupted):
         model.fit(X, Y, batch_size=4, epochs=6, verbose=0, callbacks=[*backup, scheduler, watch])
-    except Interrupted:
-        pass
     return watch.rates
 
 
 @pytest.mark.parametrize(
     "scheduler",
-    [lambda: OneCycleTriangle(0.1), lambda: OneCycleCosine(0.1), lambda: BatchLearningRateScheduler(lambda x: 0.1 / (1 + x))],
+    [
+        lambda: OneCycleTriangle(0.1),
+        lambda: OneCycleCosine(0.1),
+        lambda: BatchLearningRateScheduler(lambda x: 0.1 / (1 + x)),
+    ],
     ids=["triangle", "cosine", "function"],
 )
 def test_a_run_interrupted_in_epoch_3_of_6_and_resumed_has_the_rates_of_the_whole_run(scheduler, tmp_path):

@@ -7,7 +7,14 @@ import pickle
 import numpy as np
 import pytest
 
-from davidnet_callbacks import Cyclical, PiecewiseCosine, PiecewiseLinear, WarmupDecay, one_cycle_cosine, one_cycle_triangle
+from davidnet_callbacks import (
+    Cyclical,
+    PiecewiseCosine,
+    PiecewiseLinear,
+    WarmupDecay,
+    one_cycle_cosine,
+    one_cycle_triangle,
+)
 
 
 def test_rates_lie_on_straight_lines_and_stay_constant_outside():
