@@ -99,7 +99,8 @@ class PlotCurves(keras.callbacks.Callback):
             self._spent += self._drawing
 
     def on_train_end(self, logs=None):
-        pass
+        if self._undrawn:
+            self._draw()
 
     def _draw(self):
         self._undrawn = False
@@ -135,7 +136,7 @@ class PlotCurves(keras.callbacks.Callback):
     def _try(self, done, action):
         try:
             action()
-        except Exception as error:  # what a full disk, a closed notebook or a font raises is of many kinds
+        except OSError as error:  # what a full disk, a closed notebook or a font raises is of many kinds
             self._warn_once(
                 done, f"The curves cannot be {done}, training goes on without ({type(error).__name__}: {error})."
             )
