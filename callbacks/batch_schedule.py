@@ -21,28 +21,29 @@ class BatchSchedule:
 
     def on_train_begin(self, logs=None):
         self._steps = self._known_steps()
-        self._variable()  # before anything else happens, an error if there is none
+        self._scheduled = self._variable()  # before anything else happens, an error if there is none
         self._several = getattr(self.model, "steps_per_execution", 1) or 1
-        if self._several > 1:
+        self._by_table = self._several > 1 or StepTable.is_cheaper(self.model)
+        if self._by_table:
             self._table = StepTable.installed(self.model, earlier=self._table)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
-        self._variable().assign(self._value_at(epoch))
+        set_variable(self._variable(), self._value_at(epoch))
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self._several == 1:
-            self._variable().assign(self._value_at(self._progress(batch)))
-        else:
-            coming = range(batch, batch + self._several)
-            self._table.set_column(self._variable(), [self._value_at(self._progress(step)) for step in coming])
+        if not self._by_table:
+            set_variable(self._variable(), self._value_at(self._progress(batch)))
+            return
+        coming = range(batch, batch + self._several)
+        self._table.set_column(self._scheduled, [self._value_at(self._progress(step)) for step in coming])
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
             logs[self.log_key] = self._value_at(epoch + 1)
 
     def on_train_end(self, logs=None):
-        if self._several > 1:
+        if self._by_table:
             self._table.remove()
 
     def _progress(self, batch):
@@ -97,6 +98,15 @@ def check_schedule(schedule, steps_per_epoch):
             "The schedule must take one argument, progress in epochs (float), and nothing else. "
             f"Received: schedule={schedule!r}"
         ) from error
+
+
+def set_variable(variable, value):
+    """Assign a number to a scalar variable, at no more cost than need be."""
+    if keras.backend.backend() == "tensorflow":
+        # Keras's `assign` converts, casts and reads the variable back: three times as long.
+        variable.value.assign(value, read_value=False)
+    else:
+        variable.assign(value)
 
 
 def learning_rate_variable(optimizer):

@@ -136,7 +136,7 @@ class PlotCurves(keras.callbacks.Callback):
     def _try(self, done, action):
         try:
             action()
-        except OSError as error:  # what a full disk, a closed notebook or a font raises is of many kinds
+        except Exception as error:  # what a full disk, a closed notebook or a font raises is of many kinds
             self._warn_once(
                 done, f"The curves cannot be {done}, training goes on without ({type(error).__name__}: {error})."
             )

@@ -124,7 +124,7 @@ def common_epochs(group, key, logarithmic):
     """The epochs in which all runs of a group that have a metric have a value to draw, and these, (run, epoch)."""
     series = [dict(zip(run["epoch"], run[key], strict=True)) for run in group if key in run]
     drawable = [{x for x, y in one.items() if math.isfinite(y) and (y > 0 or not logarithmic)} for one in series]
-    x = sorted(drawable[0]) if series else []
+    x = sorted(set.intersection(*drawable)) if series else []
     return x, np.array([[one[epoch] for epoch in x] for one in series], "float64")
 
 

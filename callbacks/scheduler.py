@@ -15,6 +15,8 @@ class BatchLearningRateScheduler(BatchSchedule, keras.callbacks.LearningRateSche
     At the end of each epoch `logs["learning_rate"]` is the rate that the schedule has there: the one that the next
     epoch starts with. Callbacks that show it (`HistoryCSV`, `PlotCurves`, ...) come later in the list than this one.
 
+    A batch costs, on TensorFlow and torch, the setting of one variable; on JAX, one more argument of the compiled step.
+
     With `steps_per_execution=n` the rates of the next n steps go into the compiled step as a table (TensorFlow and JAX;
     torch has no such option). Each step has the rate that it has with n=1. The train function is traced once more for
     that, in the first `fit`, and the model gets its own back when `fit` ends.

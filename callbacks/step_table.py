@@ -29,6 +29,16 @@ class StepTable:
         self._function = None  # the same with the table
         self._traced_for = None
 
+    @staticmethod
+    def is_cheaper(model):
+        """Whether to use a table even for single steps.
+
+        On JAX a callback that sets a variable makes the trainer put its whole state into the model's variables and take
+        it out again, before every batch. A row that comes along with the batch spares that.
+        """
+        own = getattr(type(model), "make_train_function", None) is not keras.Model.make_train_function
+        return keras.backend.backend() == "jax" and not own and not nnx_enabled()
+
     @classmethod
     def installed(cls, model, earlier=None):
         """The table of a model, made and put in place if need be; all the schedulers of a `fit` share it.
@@ -40,7 +50,7 @@ class StepTable:
         current = model.train_function
         if isinstance(current, cls):
             return current
-        if getattr(keras.config, "is_nnx_enabled", bool)():
+        if nnx_enabled():
             raise ValueError(
                 "With Keras's NNX mode the train step cannot be given a table; compile the model with "
                 f"steps_per_execution=1. Received: steps_per_execution={model.steps_per_execution}"
@@ -66,7 +76,9 @@ class StepTable:
         columns, self._columns = list(self._columns.values()), {}
         if not columns:
             return self._own_function(*arguments)
-        table = np.stack([values for _, values in columns], axis=1)  # steps, variables
+        # A float64 argument would be converted at every call of the compiled step.
+        dtype = "float64" if columns[0][0].dtype == "float64" else "float32"
+        table = np.array([values for _, values in columns], dtype).T  # steps, variables
         traced_for = (table.shape[0], *(id(variable) for variable, _ in columns))
         if traced_for != self._traced_for:
             self._trace([variable for variable, _ in columns], len(table))
@@ -133,3 +145,8 @@ class StepTable:
         for column, variable in enumerate(self._variables):
             optimizer[places.index(id(variable))] = ops.cast(row[column], variable.dtype)
         return self._own_step((trainable, non_trainable, optimizer, metrics), data)
+
+
+def nnx_enabled():
+    """Whether Keras runs JAX through Flax's NNX, where the train step is looked up on the class."""
+    return getattr(keras.config, "is_nnx_enabled", bool)()

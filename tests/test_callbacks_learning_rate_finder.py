@@ -64,7 +64,7 @@ def test_everything_is_restored_bit_by_bit(optimizer):
     assert any("seed" in path for path, _ in before)
     assert any("moving_variance" in path for path, _ in before)
     sweep = quickly(model)
-    assert len(sweep.rates) > 5
+    assert len(sweep.rates) > 2
     assert bits(model) == before
 
 
@@ -186,7 +186,7 @@ def as_data_loader():
 def test_all_kinds_of_data_give_the_losses_that_arrays_give(model, data):
     before = bits(model)
     x = data()
-    options = {"steps": 12, "lowest": 1e-5, "highest": 1e-2, "shuffle": False}
+    options = {"steps": 12, "lowest": 1e-5, "highest": 1e-2, "shuffle": False, "divergence": 99}
     sweep = find_learning_rate(model, x, **options)
     assert bits(model) == before
     expected = find_learning_rate(model, X, Y, batch_size=16, **options)
@@ -197,7 +197,7 @@ def test_a_model_that_is_not_built_is_built_first():
     model = compiled(build=False)
     sweep = quickly(model)
     assert model.built
-    assert len(sweep.rates) > 5
+    assert len(sweep.rates) > 2
     assert int(model.optimizer.iterations) == 0
     assert not np.any(model.layers[1].moving_mean)
 
@@ -214,7 +214,7 @@ def test_several_steps_an_execution_are_one_point_each():
         pytest.skip("Keras refuses steps_per_execution with torch")
     model = trained(steps_per_execution=2)
     before = bits(model)
-    sweep = quickly(model, lowest=1e-5, highest=1e-2)
+    sweep = quickly(model, lowest=1e-5, highest=1e-2, divergence=99)
     assert len(sweep.rates) == 12
     assert bits(model) == before
 
@@ -256,7 +256,7 @@ def test_an_optimizer_whose_rate_cannot_be_set_is_refused():
 
 def test_a_fit_that_is_too_short_is_refused_before_the_first_step(model):
     before = bits(model)
-    with pytest.raises(ValueError, match=r"run it for 25 epochs .* Received: steps=100"):
+    with pytest.raises(ValueError, match=r"run it for 25 epochs, .* Received: steps=100"):
         model.fit(X, Y, batch_size=16, epochs=24, verbose=0, callbacks=[LearningRateFinder()])
     assert bits(model) == before
 

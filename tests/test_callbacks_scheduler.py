@@ -129,8 +129,7 @@ def test_steps_that_contradict_fit_are_refused():
 
 def test_more_batches_than_promised_do_not_run_into_the_next_epoch():
     scheduler = begun(BatchLearningRateScheduler(SCHEDULE, steps_per_epoch=2), steps=None)
-    scheduler.on_train_batch_begin(3)
-    assert float(scheduler.model.optimizer.learning_rate) == pytest.approx(SCHEDULE(1.0))
+    assert [scheduler._progress(batch) for batch in range(4)] == [0.0, 0.5, 1.0, 1.0]
 
 
 def multi_optimizer():
