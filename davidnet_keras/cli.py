@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import importlib
 import shlex
 import sys
 import time
@@ -17,6 +18,8 @@ from davidnet_keras.recipe import RECIPES, Recipe
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 PROGRAM = "python -m davidnet_keras"
+# Subcommand -> the module whose main(argv) does it and prints; imported only when asked for.
+COMMANDS = {}
 DESCRIPTION = """Train David Page's ResNet-9 on small colour pictures and write a run folder:
 history.csv, curves.png, lr.png, log.tsv, recipe.json and model.keras."""
 
@@ -82,10 +85,10 @@ def main(argv=None):
     """Run the command line; returns the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        place, recipe = parse(argv)
-        started = time.perf_counter()
-        result = resume(place, recipe, given_flags(argv)) if place.resume is not None else train(place, recipe)
-        print(summary(result, time.perf_counter() - started))
+        if argv and argv[0] in COMMANDS:
+            importlib.import_module(COMMANDS[argv[0]]).main(argv[1:])
+        else:
+            train_or_resume(argv)
         return DONE
     except UserError as error:
         print(f"davidnet_keras: {error}", file=sys.stderr)
@@ -93,6 +96,14 @@ def main(argv=None):
     except KeyboardInterrupt as interrupt:
         print(f"\nInterrupted. {interrupt}", file=sys.stderr)
         return INTERRUPTED
+
+
+def train_or_resume(argv):
+    """What the program does without a subcommand."""
+    place, recipe = parse(argv)
+    started = time.perf_counter()
+    result = resume(place, recipe, given_flags(argv)) if place.resume is not None else train(place, recipe)
+    print(summary(result, time.perf_counter() - started))
 
 
 def train(place, recipe):

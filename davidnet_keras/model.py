@@ -93,9 +93,8 @@ def davidnet_graph(num_classes, width, logit_scale, dropout, dtype):
     x = pool("pool2")(conv(4 * width, "layer2")(x))  # (batch, 8, 8, 4 width)
     x = pool("pool3")(conv(8 * width, "layer3")(x))  # (batch, 4, 4, 8 width)
     x = residual("residual3")(x)
-    x = keras.layers.GlobalMaxPooling2D(data_format="channels_last", dtype=dtype, name="global_pool")(
-        x
-    )  # (batch, 8 width)
+    top = keras.layers.GlobalMaxPooling2D(data_format="channels_last", dtype=dtype, name="global_pool")
+    x = top(x)  # (batch, 8 width)
     x = keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=torch_init(), dtype=dtype, name="dense")(x)
     # The softmax that follows, in the loss or in predict, is always float32 (or float64).
     wide = "float64" if dtype.compute_dtype == "float64" else "float32"

@@ -126,6 +126,20 @@ class RunFolder:
         for old in self.saved_epochs()[:-2]:
             self.checkpoint(old).unlink()
 
+    def load_checkpoint(self):
+        """(model, finished epochs) from the newest checkpoint that can be read; (None, 0) if there is none."""
+        import keras  # here, so that the command line can look at a run without waiting for TensorFlow
+
+        saved = self.saved_epochs()
+        for epochs in reversed(saved):
+            try:
+                return keras.saving.load_model(self.checkpoint(epochs)), epochs
+            except Exception as error:  # a damaged file shows itself as almost anything: zip, HDF5, JSON, missing keys
+                print(f"{self.checkpoint(epochs)} cannot be read ({type(error).__name__}); trying the one before.")
+        if saved:
+            raise UserError(f"No checkpoint in {self.checkpoints} can be read; start a new run.")
+        return None, 0
+
     def finish(self, epochs):
         """The last checkpoint becomes model.keras; the others go."""
         self.checkpoint(epochs).replace(self.model)

@@ -3,6 +3,7 @@
 import time
 import zlib
 from importlib.metadata import version
+from pathlib import Path
 from typing import NamedTuple
 
 import keras
@@ -29,6 +30,7 @@ from davidnet_keras.optimizer import MomentumSGD
 from davidnet_keras.pipeline import steps_per_epoch, test_dataset, train_dataset
 from davidnet_keras.precision import choose_precision, device
 from davidnet_keras.recipe import RECIPES
+from davidnet_keras.run_callbacks import SaveCheckpoint, StopWhenDiverged
 from davidnet_keras.run_folder import RunFolder
 from davidnet_keras.shapes import load_shapes
 
@@ -41,7 +43,7 @@ class Run(NamedTuple):
 
     model: keras.Model
     history: dict
-    run_dir: object
+    run_dir: Path
 
 
 def train(recipe=RECIPES["davidnet"], dataset="cifar10", data_dir=None, run_dir=None, callbacks=(), progress=True):
@@ -94,24 +96,11 @@ def resume(run_dir, data_dir=None, callbacks=(), progress=True):
                 f"These are not the pictures that {run_dir} was trained on; give the same --data-dir as then."
             )
         keras.utils.set_random_seed(recipe.seed)
-        model, epochs = load_checkpoint(folder)
+        model, epochs = folder.load_checkpoint()
         if model is None:
             model = build_model(recipe, CLASSES[before["dataset"]], data, before["precision"])
         check_records(folder, epochs)
         return fit(model, recipe, data, folder, epochs, callbacks, progress)
-
-
-def load_checkpoint(folder):
-    """(model, its finished epochs) from the newest checkpoint that can be read; (None, 0) if there is none at all."""
-    saved = folder.saved_epochs()
-    for epochs in reversed(saved):
-        try:
-            return keras.saving.load_model(folder.checkpoint(epochs)), epochs
-        except Exception as error:  # a damaged file shows itself as almost anything: zip, HDF5, JSON, missing keys
-            print(f"{folder.checkpoint(epochs)} cannot be read ({type(error).__name__}); trying the one before.")
-    if saved:
-        raise UserError(f"No checkpoint in {folder.checkpoints} can be read; start a new run.")
-    return None, 0
 
 
 def check_records(folder, epochs):
@@ -219,34 +208,3 @@ def progress_callbacks(recipe, folder, initial_epoch):
     seconds = read_history(folder.history)["seconds"][initial_epoch - 1] if initial_epoch else 0.0
     # disable=None: no bars where standard error is a file.
     return [TqdmCallback(disable=None), EpochTable(learning_rate_scale=recipe.batch_size, seconds=seconds)]
-
-
-class StopWhenDiverged(keras.callbacks.Callback):
-    """Ends training with a UserError once the loss is not finite, before anything of that epoch is saved.
-
-    `keras.callbacks.TerminateOnNaN` lets the epoch end as usual, so that a checkpoint of NaNs would be written.
-    """
-
-    def on_train_batch_end(self, batch, logs=None):
-        if batch % 10 == 0:  # reading the loss waits for the device; as a mean over the epoch it stays NaN
-            self._check(logs, "loss")
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._check(logs, "loss", "val_loss")  # the validation's shows what the last update did
-
-    def _check(self, logs, *names):
-        if not all(np.isfinite(logs[name]) for name in names if name in (logs or {})):
-            raise UserError(
-                "The loss became NaN or infinite; start a new run with a lower learning rate or a longer warm-up."
-            )
-
-
-class SaveCheckpoint(keras.callbacks.Callback):
-    """Saves the model after every epoch."""
-
-    def __init__(self, folder):
-        super().__init__()
-        self.folder = folder
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.folder.save_checkpoint(self.model, epoch + 1)
