@@ -27,7 +27,7 @@ _MODULES = {
     "plot_learning_rate_sweep": "learning_rate_figure",
     "plot_runs": "runs_figure",
     "plot_schedule": "schedule_figure",
-    "read_history": "history",
+    "read_history": "history_file",
 }
 
 __all__ = list(_MODULES)

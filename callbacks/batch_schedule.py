@@ -4,7 +4,9 @@ import inspect
 import math
 
 import keras
+import numpy as np
 
+from .schedules import Schedule
 from .step_table import StepTable
 
 
@@ -16,39 +18,46 @@ class BatchSchedule:
     """
 
     log_key = "value"
-    _epoch = 0
     _table = None
 
     def on_train_begin(self, logs=None):
         self._steps = self._known_steps()
-        self._scheduled = self._variable()  # before anything else happens, an error if there is none
-        self._several = getattr(self.model, "steps_per_execution", 1) or 1
-        self._by_table = self._several > 1 or StepTable.is_cheaper(self.model)
-        if self._by_table:
-            self._table = StepTable.installed(self.model, earlier=self._table)
+        self._variable()  # before anything else happens, an error if there is none
+        several = (getattr(self.model, "steps_per_execution", 1) or 1) > 1
+        by_table = several or StepTable.is_cheaper(self.model)
+        self._table = StepTable.installed(self.model) if by_table else None
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch
-        set_variable(self._variable(), self._value_at(epoch))
+        self._scheduled = self._variable()
+        self._values = self._values_of(epoch)
+        set_variable(self._scheduled, self._values[0])
+        if self._table is not None:
+            self._table.set_column(self._scheduled, self._values)
 
     def on_train_batch_begin(self, batch, logs=None):
-        if not self._by_table:
-            set_variable(self._variable(), self._value_at(self._progress(batch)))
-            return
-        coming = range(batch, batch + self._several)
-        self._table.set_column(self._scheduled, [self._value_at(self._progress(step)) for step in coming])
+        if self._table is None:
+            # A dataset longer than `steps_per_epoch` promised stays at the epoch's end, rather than run ahead of it.
+            set_variable(self._scheduled, self._values[min(batch, self._steps)])
+        else:
+            self._table.announce(self._scheduled, batch)  # self.model would make JAX write its whole state back
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
             logs[self.log_key] = self._value_at(epoch + 1)
 
     def on_train_end(self, logs=None):
-        if self._by_table:
+        if self._table is not None:
             self._table.remove()
 
-    def _progress(self, batch):
-        # A dataset longer than `steps_per_epoch` promised stays at the epoch's end, rather than run ahead of it.
-        return self._epoch + min(batch / self._steps, 1.0)
+    def _values_of(self, epoch):
+        """The values before every batch of an epoch, and at its end: `steps` + 1 floats."""
+        progress = [epoch + step / self._steps for step in range(self._steps + 1)]
+        if not isinstance(self.schedule, Schedule):
+            return [self._value_at(place) for place in progress]
+        values = self.schedule(np.array(progress)).tolist()  # all at once: much less than a batch's share of time
+        for value, place in zip(values, progress, strict=True):
+            self._check(value, value, place)
+        return values
 
     def _value_at(self, progress):
         value = self.schedule(progress)
@@ -101,10 +110,15 @@ def check_schedule(schedule, steps_per_epoch):
 
 
 def set_variable(variable, value):
-    """Assign a number to a scalar variable, at no more cost than need be."""
-    if keras.backend.backend() == "tensorflow":
-        # Keras's `assign` converts, casts and reads the variable back: three times as long.
+    """Assign a number to a scalar variable, at no more cost than need be.
+
+    Keras's `assign` converts, casts, compares shapes and reads the variable back: three times as long.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
         variable.value.assign(value, read_value=False)
+    elif backend == "torch":
+        variable.value.detach().fill_(value)
     else:
         variable.assign(value)
 

@@ -5,7 +5,7 @@ from time import perf_counter
 import keras
 from tqdm import tqdm
 
-from .history import log_row
+from .history_file import log_row
 from .metric_names import is_accuracy, paired_metrics
 
 

@@ -41,16 +41,6 @@ class OneCycleTriangle(BatchLearningRateScheduler):
         if self.epochs is None:
             self.schedule = one_cycle_triangle(self.peak, (self.params or {}).get("epochs"), self.warmup_epochs)
 
-    def get_config(self):
-        """The arguments."""
-        names = ("peak", "epochs", "warmup_epochs", "verbose", "steps_per_epoch")
-        return {name: getattr(self, name) for name in names}
-
-    @classmethod
-    def from_config(cls, config):
-        """The callback whose `get_config` gave `config`."""
-        return cls(**config)
-
 
 class OneCycleCosine(BatchLearningRateScheduler):
     """Takes the learning rate up to `peak` and down to nearly 0, in half cosines: torch's `OneCycleLR`, step by step.
@@ -100,16 +90,6 @@ class OneCycleCosine(BatchLearningRateScheduler):
         self.schedule = one_cycle_cosine(
             self.peak, epochs, self.pct_start, self.div_factor, self.final_div_factor, self._steps
         )
-
-    def get_config(self):
-        """The arguments."""
-        names = ("peak", "epochs", "pct_start", "div_factor", "final_div_factor", "verbose", "steps_per_epoch")
-        return {name: getattr(self, name) for name in names}
-
-    @classmethod
-    def from_config(cls, config):
-        """The callback whose `get_config` gave `config`."""
-        return cls(**config)
 
 
 def _unknown_before_fit(progress):

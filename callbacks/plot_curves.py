@@ -10,8 +10,8 @@ from time import perf_counter
 import keras
 
 from .atomic import atomic_write
-from .history import columns_of, log_row, read_history
 from .history_figure import plot_history, with_epochs
+from .history_file import columns_of, log_row, read_history
 from .metric_names import SCHEDULED, paired_metrics
 from .notebook_display import NotebookDisplay
 from .resumed import rows_before

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from .history import earlier_epochs, rows_of
+from .history_file import earlier_epochs, rows_of
 
 
 def rows_before(history, epoch):

@@ -24,6 +24,7 @@ from .figure_style import (
     stacked_axes,
 )
 from .history_figure import logarithmic_names, panel_name, show, unit, with_epochs
+from .history_file import read_history
 from .metric_names import is_accuracy, paired_metrics
 
 COLORS = (BLUE, VERMILLION, GREEN, "#8F4B8B", "#8A6100", INK)  # dark enough for text on white
@@ -158,8 +159,6 @@ def read_run(run):
     """The columns of one run: a folder, a CSV file, a dict, or what `fit` returned."""
     columns = getattr(run, "history", run)
     if isinstance(columns, str | os.PathLike):
-        from .history import read_history  # here, because it brings keras along, which a dict does not need
-
         columns = Path(columns)
         columns = read_history(columns / "history.csv" if columns.is_dir() else columns)
     elif not isinstance(columns, Mapping):

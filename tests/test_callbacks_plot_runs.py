@@ -9,7 +9,7 @@ import pytest
 from matplotlib.text import Text
 
 from davidnet_callbacks import plot_runs
-from davidnet_callbacks.history import write_history
+from davidnet_callbacks.history_file import write_history
 
 A = {"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "val_accuracy": [0.1, 0.2, 0.3], "accuracy": [0.2, 0.3, 0.4]}
 B = {"epoch": [1, 2, 3], "loss": [5.0, 4.0, 2.0], "val_accuracy": [0.3, 0.4, 0.6], "accuracy": [0.2, 0.3, 0.4]}
