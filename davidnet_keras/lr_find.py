@@ -12,7 +12,7 @@ import tyro
 from davidnet_keras.cli import PROGRAM, Data, import_training, named_recipe, place_and_recipe, recipe_options
 from davidnet_keras.errors import UserError
 
-DESCRIPTION = """Find the learning rate: train for some steps at rates that grow from --lowest to --highest, and watch the loss.
+DESCRIPTION = """Find the learning rate: train for some steps at growing rates and watch the loss.
 Prints the rates that this suggests, as --learning-rate takes them, and writes a picture and a CSV file."""
 WITHOUT = ("epochs", "learning_rate", "warmup_epochs")  # what a sweep has no use for
 

@@ -10,8 +10,8 @@ from davidnet_keras.cli import PROGRAM
 from davidnet_keras.errors import UserError
 from davidnet_keras.run_folder import RunFolder
 
-DESCRIPTION = """Draw runs over one another. Runs of one recipe and data set that differ in the seed alone become their mean, with a
-band of one standard deviation."""
+DESCRIPTION = """Draw runs over one another. Runs of one recipe and data set that differ in the seed
+alone become their mean, with a band of one standard deviation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,15 +55,16 @@ def main(argv):
 
 def labelled(paths):
     """A list of (label, run) for `plot_runs`: runs that differ in the seed alone get one label."""
+    from davidnet_callbacks.runs_figure import distinct_names
+
     settings = [settings_of(path) for path in paths]
     known = [one for one in settings if one is not None]
     differing = sorted({name for one in known for name in one if any(one[name] != other[name] for other in known)})
-    labels = []
-    for path, one in zip(paths, settings, strict=True):
-        if one is None or (not differing and len(known) < 2):
-            labels.append(path)
-        else:
-            labels.append(", ".join(f"{name.replace('_', ' ')} {one[name]}" for name in differing) or one["recipe"])
+    labels = distinct_names(paths)
+    for place, one in enumerate(settings):
+        if one is not None and len(known) > 1:
+            said = ", ".join(f"{name.replace('_', ' ')} {one[name]}" for name in differing)
+            labels[place] = said or one["recipe"]
     return list(zip(labels, paths, strict=True))
 
 
@@ -77,4 +78,4 @@ def settings_of(path):
     del values["seed"]
     # In place of the precision that was asked for, the one that "auto" took.
     values |= {"recipe": values.pop("name"), "dataset": conditions["dataset"], "precision": conditions["precision"]}
-    return values | {"data": conditions["data"]["crc32"]}
+    return values | {"data": str(conditions["data"])}

@@ -74,12 +74,5 @@ def test_a_warm_up_longer_than_fit_is_refused_when_training_begins():
         started(OneCycleTriangle(0.4, warmup_epochs=5), 3)
 
 
-def test_the_config_makes_the_same_callback():
-    callback = OneCycleTriangle(0.4, 8, 3, verbose=1, steps_per_epoch=4)
-    twin = OneCycleTriangle.from_config(callback.get_config())
-    assert twin.get_config() == callback.get_config()
-    assert twin.schedule == callback.schedule
-
-
 def test_it_is_a_batch_learning_rate_scheduler():
     assert isinstance(OneCycleTriangle(0.4), BatchLearningRateScheduler)

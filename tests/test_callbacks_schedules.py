@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pickle
 
+import keras
 import numpy as np
 import pytest
 
@@ -64,9 +65,10 @@ ALL = [
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=lambda schedule: type(schedule).__name__)
-def test_schedules_survive_pickle_and_json(schedule):
+def test_schedules_survive_pickle_json_and_keras_saving(schedule):
     assert pickle.loads(pickle.dumps(schedule)) == schedule
     assert type(schedule).from_config(json.loads(json.dumps(schedule.get_config()))) == schedule
+    assert keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule)) == schedule
     assert hash(schedule) == hash(dataclasses.replace(schedule))
 
 
