@@ -139,19 +139,46 @@ def test_a_run_stopped_after_an_epoch_and_loaded_ends_like_the_whole_run(tmp_pat
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-def test_the_step_is_traced_once_for_all_fits_and_the_model_gets_its_own_back():
-    model = compiled(7, kind=CountingModel)
+@pytest.mark.parametrize("steps_per_execution", [1, 7])
+def test_the_step_is_traced_once_for_all_fits_and_the_model_gets_its_own_back(steps_per_execution):
+    model = compiled(steps_per_execution, kind=CountingModel)
     scheduler = BatchLearningRateScheduler(SCHEDULE)
     fit(model, scheduler, epochs=1)
     traces = model.traces
     own = model.train_function
     fit(model, scheduler)
+    fit(model, BatchLearningRateScheduler(SCHEDULE), epochs=1)  # another callback, the same table
     assert model.traces == traces
     assert model.train_function is own
     assert "train_step" not in vars(model)
     model.optimizer.learning_rate = 0.03
     fit(model, epochs=1)
-    np.testing.assert_allclose(model.optimizer.rates(50)[-10:], 0.03)
+    np.testing.assert_allclose(model.optimizer.rates(60)[-10:], 0.03)
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 7])
+def test_a_fit_of_another_length_has_its_own_rates(steps_per_execution):
+    model = compiled(steps_per_execution)
+    for steps in (5, 10, 4):
+        fit(model, BatchLearningRateScheduler(SCHEDULE), x=X[: 2 * steps], y=Y[: 2 * steps], epochs=1)
+    expected = [SCHEDULE(step / steps) for steps in (5, 10, 4) for step in range(steps)]
+    np.testing.assert_allclose(model.optimizer.rates(19), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 7])
+def test_a_scheduler_of_a_fit_that_an_exception_ended_is_forgotten(steps_per_execution):
+    model = compiled(steps_per_execution, RecordingSGD(momentum=0.5))
+
+    def stop(batch, logs):
+        raise Stop
+
+    both = (BatchLearningRateScheduler(SCHEDULE), BatchMomentumScheduler(MOMENTUM))
+    with pytest.raises(Stop):
+        fit(model, *both, keras.callbacks.LambdaCallback(on_train_batch_end=stop))
+    momentum = float(model.optimizer.momentum)
+    fit(model, BatchLearningRateScheduler(SCHEDULE), epochs=1)
+    momenta = model.optimizer.momenta(steps_per_execution + STEPS)[steps_per_execution:]
+    np.testing.assert_allclose(momenta, momentum, rtol=1e-6)
 
 
 class Stop(Exception):
