@@ -6,8 +6,14 @@ import math
 import keras
 import numpy as np
 
-from .schedules import Schedule
+from .cyclical import Cyclical
+from .schedules import PiecewiseCosine, PiecewiseLinear, Schedule
 from .step_table import StepTable
+from .warmup import WarmupDecay
+
+# Not where they are defined: schedules alone do not wait for Keras.
+for schedule_class in (Cyclical, PiecewiseCosine, PiecewiseLinear, WarmupDecay):
+    keras.saving.register_keras_serializable("davidnet_callbacks")(schedule_class)
 
 
 class BatchSchedule:

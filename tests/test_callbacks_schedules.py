@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from davidnet_callbacks import (
+    BatchLearningRateScheduler,
     Cyclical,
     PiecewiseCosine,
     PiecewiseLinear,
@@ -68,6 +69,7 @@ ALL = [
 def test_schedules_survive_pickle_json_and_keras_saving(schedule):
     assert pickle.loads(pickle.dumps(schedule)) == schedule
     assert type(schedule).from_config(json.loads(json.dumps(schedule.get_config()))) == schedule
+    assert BatchLearningRateScheduler(schedule).schedule == schedule  # its module registers the classes with Keras
     assert keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule)) == schedule
     assert hash(schedule) == hash(dataclasses.replace(schedule))
 
