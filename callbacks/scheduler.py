@@ -15,11 +15,10 @@ class BatchLearningRateScheduler(BatchSchedule, keras.callbacks.LearningRateSche
     At the end of each epoch `logs["learning_rate"]` is the rate that the schedule has there: the one that the next
     epoch starts with. Callbacks that show it (`HistoryCSV`, `PlotCurves`, ...) come later in the list than this one.
 
-    A batch costs, on TensorFlow and torch, the setting of one variable; on JAX, one more argument of the compiled step.
-
-    With `steps_per_execution=n` the rates of the next n steps go into the compiled step as a table (TensorFlow and JAX;
-    torch has no such option). Each step has the rate that it has with n=1. The train function is traced once more for
-    that, in the first `fit`, and the model gets its own back when `fit` ends.
+    The schedule is asked at an epoch's begin for the rates of all its batches. On TensorFlow and JAX they go into the
+    compiled step as a table, whatever `steps_per_execution` is: the train function is traced once more for that, in the
+    first `fit`, and the model gets its own back when `fit` ends. On torch, in an eager model, over several replicas and
+    beside a `make_train_function` of your own, the optimizer's variable is set before each batch.
 
     Args:
         schedule: function of progress in epochs (float) that returns the rate (float), such as `PiecewiseLinear`.
