@@ -130,9 +130,9 @@ def test_steps_that_contradict_fit_are_refused():
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_more_batches_than_promised_do_not_run_into_the_next_epoch():
     scheduler = BatchLearningRateScheduler(SCHEDULE, steps_per_epoch=2)
-    four_batches = ((X[:2], Y[:2]) for _ in range(4))
-    rates = fitted_rates(scheduler, compiled(run_eagerly=False), four_batches, None, batch_size=None, epochs=1).batches
-    np.testing.assert_allclose(rates, [SCHEDULE(progress) for progress in (0.0, 0.5, 1.0, 1.0)], rtol=1e-6)
+    six_batches = ((X[:2], Y[:2]) for _ in range(6))
+    rates = fitted_rates(scheduler, compiled(run_eagerly=False), six_batches, None, batch_size=None, epochs=1).batches
+    np.testing.assert_allclose(rates, [SCHEDULE(progress) for progress in (0, 0.5, 1, 1, 1, 1)], rtol=1e-6)
 
 
 def multi_optimizer():
