@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from davidnet_keras.convolution import Conv3x3
 from davidnet_keras.dropout import Dropout
 
 FUSED_TYPES = ("float16", "bfloat16", "float32")
@@ -113,15 +114,7 @@ class ConvBN(keras.layers.Layer):
     def __init__(self, filters, dropout=0.05, **kwargs):
         super().__init__(**kwargs)
         self.filters, self.rate = filters, dropout
-        self.conv = keras.layers.Conv2D(
-            filters,
-            3,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=torch_init(),
-            data_format="channels_last",
-            dtype=self.dtype_policy,
-        )
+        self.conv = Conv3x3(filters, kernel_initializer=torch_init(), dtype=self.dtype_policy)
         self.dropout = Dropout(dropout, dtype=self.dtype_policy)
         self.norm = FusedBatchNormalization(dtype=self.dtype_policy)
 

@@ -1,0 +1,112 @@
+"""3x3 convolution for CPUs: the same sums as `keras.layers.Conv2D`, by the fastest of four ways.
+
+oneDNN's convolutions are fast on large maps and slow on DavidNet's small ones, above all in the gradient of the
+kernel. `choose` says which way serves which shape; anything else, and any GPU, takes TensorFlow's own convolution.
+"""
+
+import keras
+import tensorflow as tf
+
+from davidnet_keras.winograd import winograd_conv2d
+
+SIDE = 3  # of the kernel
+
+
+@keras.saving.register_keras_serializable(package="davidnet_keras")
+class Conv3x3(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` of 3x3 kernels, stride 1, zero padding and channels last, no bias by default.
+
+    Shapes: (batch, height, width, in) -> (batch, height, width, filters).
+
+    Args:
+        filters: int, output channels.
+        **kwargs: as `keras.layers.Conv2D`, `kernel_initializer` for example.
+    """
+
+    def __init__(self, filters, use_bias=False, **kwargs):
+        fixed = {"kernel_size": SIDE, "strides": 1, "padding": "same", "data_format": "channels_last"}
+        super().__init__(filters, use_bias=use_bias, **kwargs | fixed)
+
+    def convolution_op(self, inputs, kernel):
+        inputs, kernel = tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel)
+        return choose(inputs.shape, kernel.shape, inputs.dtype.name)(inputs, kernel)
+
+
+def choose(shape, kernel_shape, dtype):
+    """The function (x, kernel) -> y that is fastest for these shapes on this machine.
+
+    Args:
+        shape: (batch, height, width, channels), the batch not looked at.
+        kernel_shape: (3, 3, channels, filters).
+        dtype: that of the arithmetic, a name.
+    """
+    _, height, width, channels = shape
+    narrow = min(channels, kernel_shape[-1])
+    if tf.config.list_physical_devices("GPU") or tf.distribute.has_strategy() or None in (height, width):
+        return plain_conv2d
+    if dtype == "float32" and narrow >= 64 and height % 4 == 0 and width % 4 == 0:
+        return winograd_conv2d
+    if dtype == "bfloat16" and narrow >= 128 and max(height, width) <= 4:
+        return patches_conv2d
+    if dtype == "bfloat16" and narrow >= 128 and max(height, width) <= 8:
+        return shifts_conv2d
+    return plain_conv2d
+
+
+def plain_conv2d(x, kernel):
+    """TensorFlow's own: oneDNN on CPU, cuDNN on a GPU."""
+    return tf.nn.conv2d(x, kernel, 1, "SAME")
+
+
+@tf.custom_gradient
+def patches_conv2d(x, kernel):
+    """Each output's nine inputs side by side in a row, and one product of matrices; its gradients are products too.
+
+    Nine times the memory of x: for maps of 4x4.
+    """
+    patches = neighbourhoods(x)
+    y = in_map(tf.matmul(patches, tf.reshape(kernel, [-1, kernel.shape[-1]])), x)
+
+    def gradients(dy):
+        dkernel = tf.matmul(patches, in_rows(dy), transpose_a=True)
+        turned = tf.reshape(tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2]), [-1, x.shape[-1]])
+        return in_map(tf.matmul(neighbourhoods(dy), turned), x), tf.reshape(dkernel, kernel.shape)
+
+    return y, gradients
+
+
+@tf.custom_gradient
+def shifts_conv2d(x, kernel):
+    """TensorFlow's convolution, with the gradient of the kernel as nine products of matrices, one for each tap."""
+    y = plain_conv2d(x, kernel)
+
+    def gradients(dy):
+        dx = tf.raw_ops.Conv2DBackpropInput(
+            input_sizes=tf.shape(x), filter=kernel, out_backprop=dy, strides=[1, 1, 1, 1], padding="SAME"
+        )
+        taps = [tf.matmul(in_rows(tap), in_rows(dy), transpose_a=True) for tap in shifts(x)]
+        return dx, tf.reshape(tf.stack(taps), kernel.shape)
+
+    return y, gradients
+
+
+def shifts(x):
+    """The nine maps that a 3x3 kernel multiplies, in the kernel's order, each as large as x."""
+    height, width = x.shape[1:3]
+    padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    return [padded[:, i : i + height, j : j + width] for i in range(SIDE) for j in range(SIDE)]
+
+
+def neighbourhoods(x):
+    """(batch, height, width, channels) -> (places, 9 channels)."""
+    return in_rows(tf.concat(shifts(x), axis=-1))
+
+
+def in_rows(x):
+    """(batch, height, width, channels) -> (places, channels)."""
+    return tf.reshape(x, [tf.size(x) // x.shape[-1], x.shape[-1]])
+
+
+def in_map(rows, like):
+    """(places, channels) -> (batch, height, width, channels)."""
+    return tf.reshape(rows, [tf.shape(like)[0], *like.shape[1:3], rows.shape[-1]])

@@ -1,0 +1,142 @@
+"""The four ways to a 3x3 convolution give the same sums, and each shape gets the one meant for it."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from davidnet_keras import DavidNet, MomentumSGD, convolution
+from davidnet_keras.convolution import Conv3x3, choose, patches_conv2d, plain_conv2d, shifts_conv2d
+from davidnet_keras.winograd import winograd_conv2d
+
+WAYS = [winograd_conv2d, patches_conv2d, shifts_conv2d]
+SHAPES = [(3, 4, 4, 8, 6), (2, 8, 8, 64, 64), (2, 16, 8, 5, 7), (1, 4, 12, 3, 2)]
+
+
+def outcome(way, x, kernel, dy):
+    """The output and both gradients, as float64 arrays."""
+    with tf.GradientTape() as tape:
+        tape.watch([x, kernel])
+        y = way(x, kernel)
+    return [np.asarray(tf.cast(value, tf.float64)) for value in (y, *tape.gradient(y, [x, kernel], dy))]
+
+
+def example(batch, height, width, channels, filters, dtype):
+    rng = np.random.default_rng(0)
+    shapes = (batch, height, width, channels), (3, 3, channels, filters), (batch, height, width, filters)
+    return [tf.cast(rng.standard_normal(shape), dtype) for shape in shapes]
+
+
+def assert_same(found, true, of_the_largest):
+    for one, other in zip(found, true, strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=0, atol=of_the_largest * np.abs(other).max())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_output_and_gradients_are_those_of_the_plain_convolution_in_float64(way, shape):
+    x, kernel, dy = example(*shape, "float32")
+    true = outcome(plain_conv2d, *(tf.cast(value, "float64") for value in (x, kernel, dy)))
+    assert_same(outcome(way, x, kernel, dy), true, 1e-5)
+
+
+@pytest.mark.parametrize("way", [patches_conv2d, shifts_conv2d])
+def test_in_bfloat16_they_differ_by_its_rounding_only(way):
+    values = example(4, 4, 4, 32, 16, "bfloat16")
+    true = outcome(plain_conv2d, *(tf.cast(value, "float64") for value in values))
+    assert_same(outcome(way, *values), true, 2**-7)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_graph_takes_batches_of_any_size(way, jit_compile):
+    function = tf.function(
+        lambda x, kernel, dy: outcome_in_graph(way, x, kernel, dy), autograph=False, jit_compile=jit_compile
+    )
+    function = function.get_concrete_function(
+        tf.TensorSpec((None, 4, 4, 3)), tf.TensorSpec((3, 3, 3, 5)), tf.TensorSpec((None, 4, 4, 5))
+    )
+    for batch in (1, 6):
+        values = example(batch, 4, 4, 3, 5, "float32")
+        true = outcome(plain_conv2d, *(tf.cast(value, "float64") for value in values))
+        assert_same([np.asarray(value, "float64") for value in function(*values)], true, 1e-5)
+
+
+def outcome_in_graph(way, x, kernel, dy):
+    with tf.GradientTape() as tape:
+        tape.watch([x, kernel])
+        y = way(x, kernel)
+    return (y, *tape.gradient(y, [x, kernel], dy))
+
+
+@pytest.mark.parametrize("way", [patches_conv2d, winograd_conv2d])
+def test_an_empty_batch_gives_an_empty_map(way):
+    x, kernel, _ = example(0, 8, 8, 3, 5, "float32")
+    assert way(x, kernel).shape == (0, 8, 8, 5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "filters", "dtype", "way"),
+    [
+        ((None, 4, 4, 512), 512, "float32", winograd_conv2d),
+        ((None, 32, 32, 64), 128, "float32", winograd_conv2d),
+        ((None, 32, 32, 3), 64, "float32", plain_conv2d),  # three channels: nothing to gain
+        ((None, 6, 8, 512), 512, "float32", plain_conv2d),  # no multiple of the tile
+        ((None, None, None, 512), 512, "float32", plain_conv2d),
+        ((None, 4, 4, 512), 512, "bfloat16", patches_conv2d),
+        ((None, 8, 8, 256), 512, "bfloat16", shifts_conv2d),
+        ((None, 16, 16, 128), 128, "bfloat16", plain_conv2d),
+        ((None, 4, 4, 512), 512, "float16", plain_conv2d),
+        ((None, 4, 4, 512), 512, "float64", plain_conv2d),
+    ],
+)
+def test_each_shape_and_precision_has_its_way(shape, filters, dtype, way):
+    assert choose(shape, (3, 3, shape[-1], filters), dtype) is way
+
+
+def test_a_gpu_has_its_own_convolution(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    assert choose((None, 4, 4, 512), (3, 3, 512, 512), "float32") is plain_conv2d
+
+
+def test_replicas_have_the_plain_convolution():
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        assert choose((None, 4, 4, 512), (3, 3, 512, 512), "float32") is plain_conv2d
+
+
+def test_the_layer_is_keras_conv2d_and_comes_back_from_its_config():
+    keras.utils.set_random_seed(0)
+    x = tf.random.normal((2, 8, 8, 64))
+    ours = Conv3x3(64, use_bias=True, activation="relu", bias_initializer="ones")
+    plain = keras.layers.Conv2D(64, 3, padding="same", activation="relu")
+    ours.build(x.shape), plain.build(x.shape)
+    plain.set_weights(ours.get_weights())
+    assert_same([ours(x).numpy()], [plain(x).numpy()], 1e-5)
+    again = Conv3x3.from_config(ours.get_config())
+    assert again.get_config() == ours.get_config()
+
+
+def test_a_step_of_davidnet_is_the_same_by_every_way(monkeypatch):
+    """At width 64 and 32x32, so that every layer but the first takes the fast way."""
+    x = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    y = np.array([0, 1, 2, 3])
+
+    def stepped():
+        keras.utils.set_random_seed(0)
+        model = DavidNet(l2=0.1, dropout=0.0, width=64)
+        model.adapt(x)
+        model.compile(MomentumSGD(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        before = [np.asarray(value) for value in model.trainable_variables]
+        loss = model.train_on_batch(x, y)
+        return loss, [np.asarray(after) - start for after, start in zip(model.trainable_variables, before, strict=True)]
+
+    seen = []
+    monkeypatch.setattr(convolution, "winograd_conv2d", lambda *args: seen.append(1) or winograd_conv2d(*args))
+    loss, changes = stepped()
+    assert len(seen) == 7
+    monkeypatch.setattr(convolution, "choose", lambda *args: plain_conv2d)
+    plain_loss, plain_changes = stepped()
+    np.testing.assert_allclose(loss, plain_loss, rtol=1e-5)
+    for change, plain in zip(changes, plain_changes, strict=True):
+        np.testing.assert_allclose(change, plain, rtol=0, atol=1e-3 * np.abs(plain).max())
