@@ -1,6 +1,6 @@
 # make demo    a short real training on the embedded data set; ends by naming the plot
 # make train   DavidNet on CIFAR-10, downloaded once; DATA_DIR=... where there is no network, ARGS=... for other flags
-# make test    ruff and the tests
+# make test    ruff and the tests; those of the callbacks on JAX too, and on torch where it is installed in .venv
 # make notebook  the notebook, opened in Jupyter Lab
 #
 # Each makes the environment that it needs in .venv first. Another Python: make PYTHON=python3.12 demo
@@ -22,6 +22,11 @@ train: $(VENV)/.installed
 
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest $(ARGS)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest $(ON_BACKENDS) $(ARGS)
+	@if $(BIN)/python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("torch"))'; then \
+		echo "KERAS_BACKEND=torch $(BIN)/python -m pytest $(ON_BACKENDS) $(ARGS)"; \
+		KERAS_BACKEND=torch $(BIN)/python -m pytest $(ON_BACKENDS) $(ARGS); \
+	else echo "torch is not installed in $(VENV): the callbacks were not tested on it"; fi
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -30,6 +35,10 @@ lint: $(VENV)/.installed-test
 notebook: $(VENV)/.installed-test
 	$(BIN)/python -m pip install --quiet jupyterlab
 	$(BIN)/python -m jupyterlab notebooks/davidnet.ipynb
+
+# The tests of the callbacks whose outcome depends on the backend.
+ANYWHERE := atomic figures learning_rate_sweep metric_names plot_runs schedules schedules_published
+ON_BACKENDS := $(filter-out $(ANYWHERE:%=tests/test_callbacks_%.py),$(sort $(wildcard tests/test_callbacks_*.py)))
 
 # What the README's table says of the embedded data set was measured with these flags.
 DEMO := --epochs 5 --batch-size 64 --learning-rate 0.15

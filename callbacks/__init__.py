@@ -4,17 +4,30 @@ from importlib import import_module
 
 _MODULES = {
     "BatchLearningRateScheduler": "scheduler",
+    "BatchMomentumScheduler": "momentum",
+    "Cyclical": "cyclical",
     "DawnbenchLog": "dawnbench",
     "EpochTable": "epoch_table",
     "HistoryCSV": "history",
+    "LearningRateFinder": "learning_rate_finder",
+    "LearningRateSweep": "learning_rate_sweep",
+    "OneCycleCosine": "one_cycle",
     "OneCycleTriangle": "one_cycle",
+    "PiecewiseCosine": "schedules",
     "PiecewiseLinear": "schedules",
     "PlotCurves": "plot_curves",
+    "Throughput": "throughput",
+    "WarmupDecay": "warmup",
     "atomic_write": "atomic",
-    "one_cycle_triangle": "schedules",
+    "find_learning_rate": "learning_rate_finder",
+    "one_cycle_cosine": "one_cycle_schedules",
+    "one_cycle_momentum": "one_cycle_schedules",
+    "one_cycle_triangle": "one_cycle_schedules",
     "plot_history": "history_figure",
+    "plot_learning_rate_sweep": "learning_rate_figure",
+    "plot_runs": "runs_figure",
     "plot_schedule": "schedule_figure",
-    "read_history": "history",
+    "read_history": "history_file",
 }
 
 __all__ = list(_MODULES)

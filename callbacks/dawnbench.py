@@ -1,12 +1,12 @@
 """The log file that the DAWNBench competition asked for."""
 
 from pathlib import Path
-from time import perf_counter
 
 import keras
 
 from .atomic import atomic_write
 from .metric_names import top1_validation_key
+from .training_clock import TrainingClock
 
 HEADER = "epoch\thours\ttop1Accuracy"
 
@@ -14,8 +14,9 @@ HEADER = "epoch\thours\ttop1Accuracy"
 class DawnbenchLog(keras.callbacks.Callback):
     """Writes epoch, hours of training and top-1 validation accuracy in percent, separated by tabs.
 
-    The hours are those spent training: validation and what other callbacks do between epochs do not count. The file is
-    written anew, whole, after every epoch that was validated.
+    The hours are those spent training: validation and what other callbacks do between epochs do not count. The clock
+    waits for steps that are still under way on the device. The file is written anew, whole, after every epoch that was
+    validated.
 
     `fit(initial_epoch=k)` keeps the first k epochs of the file and adds to their hours. Without, the file starts anew.
 
@@ -37,7 +38,7 @@ class DawnbenchLog(keras.callbacks.Callback):
         self.path = Path(path)
         self.metric = metric
         self._lines = None
-        self._begin = None
+        self._clock = TrainingClock()
 
     def on_train_begin(self, logs=None):
         self._lines = None
@@ -45,15 +46,16 @@ class DawnbenchLog(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._lines is None:
-            self._lines, self._hours = earlier_lines(self.path, epoch) if epoch else ([], 0.0)
-        self._begin = perf_counter()
+            self._lines, hours = earlier_lines(self.path, epoch) if epoch else ([], 0.0)
+            self._clock = TrainingClock(3600 * hours)
+        self._clock.start()
 
     def on_test_begin(self, logs=None):
         # fit validates between the last batch and the epoch's end.
-        self._stop_clock()
+        self._clock.stop(self.model)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._stop_clock()
+        self._clock.stop(self.model)
         logs = logs or {}
         if not any(key.startswith("val_") for key in logs):
             return  # not validated, as with validation_freq=2; its hours count in the next line
@@ -63,14 +65,9 @@ class DawnbenchLog(keras.callbacks.Callback):
                 f"There is no such accuracy among the logs ({', '.join(logs)}); compile the model with "
                 f"metrics=['accuracy'], or name another as metric. Received: metric={self.metric!r}"
             )
-        self._lines.append(f"{epoch + 1}\t{self._hours:.8f}\t{100 * accuracy:.2f}")
+        self._lines.append(f"{epoch + 1}\t{self._clock.seconds / 3600:.8f}\t{100 * accuracy:.2f}")
         with atomic_write(self.path) as temporary:
             temporary.write_text("\n".join([HEADER, *self._lines]) + "\n", newline="\n")
-
-    def _stop_clock(self):
-        if self._begin is not None:
-            self._hours += (perf_counter() - self._begin) / 3600
-            self._begin = None
 
 
 def earlier_lines(path, epochs):

@@ -5,8 +5,9 @@ from time import perf_counter
 import keras
 from tqdm import tqdm
 
-from .history import log_row
+from .history_file import log_row
 from .metric_names import is_accuracy, paired_metrics
+from .training_clock import wait_for_steps
 
 
 class EpochTable(keras.callbacks.Callback):
@@ -38,6 +39,7 @@ class EpochTable(keras.callbacks.Callback):
         self._start = perf_counter() - self.seconds
 
     def on_epoch_end(self, epoch, logs=None):
+        wait_for_steps(self.model)  # of which some may still be under way on the device
         numbers = log_row(epoch, logs)
         cells = {"epoch": str(epoch + 1)}
         if "learning_rate" in numbers:

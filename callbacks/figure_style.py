@@ -1,6 +1,7 @@
 """How the figures look: colours that the colour-blind can tell apart, light axes, labels at the lines."""
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 # Okabe and Ito, 2008, "Color Universal Design".
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#007A5E"  # the green a shade darker, for text on white
@@ -27,7 +28,8 @@ def stacked_axes(heights, title=None, right=2.05):
     height = top + sum(heights) + GAP * (len(heights) - 1) + BOTTOM
     figure = Figure(figsize=(WIDTH, height), dpi=RESOLUTION, facecolor="white")
     if title:
-        figure.text(LEFT / WIDTH, 1 - 0.22 / height, title, va="top", fontsize=14, fontweight="bold", color=INK)
+        at = (LEFT / WIDTH, 1 - 0.22 / height)
+        figure.text(*at, title, va="top", fontsize=14, fontweight="bold", color=INK, parse_math=False)
     axes, above = [], height - top
     for panel in heights:
         above -= panel
@@ -53,34 +55,55 @@ def style_axes(ax, last):
 
 def name_panel(ax, name):
     """Write what a panel shows above it, horizontally."""
-    ax.set_title(name, loc="left", fontsize=10.5, color=INK, pad=7, y=1.0)  # a fixed y spares matplotlib a search
+    # A fixed y spares matplotlib a search; a metric may have a $ in its name, which is no formula.
+    ax.set_title(name, loc="left", fontsize=10.5, color=INK, pad=7, y=1.0, parse_math=False)
 
 
-def label_line_ends(ax, labels):
+def logarithmic_axis(ax):
+    """Make the y axis logarithmic, with plain numbers at 1, 2 and 5 of each decade, or at the decades if they are many.
+
+    Args:
+        ax: axes whose lines are drawn, all of them positive.
+    """
+    ax.set_yscale("log")
+    ax.autoscale_view()
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def label_line_ends(ax, labels, column=None):
     """Write a label to the right of each line's last point, moved apart where they would overlap.
 
     Args:
         ax: axes whose limits are final.
         labels: list of (x, y, text, colour).
+        column: x at which all labels stand; a thin line leads there from a line that ends before. Default: at the
+            lines' own ends.
     """
     ax.autoscale_view()  # the data limits are worked out lazily, and transData alone does not ask for them
     points_per_dot = 72 / ax.figure.dpi
     bottom, top = ax.bbox.y0 * points_per_dot, ax.bbox.y1 * points_per_dot
+    ends = [ax.transData.transform((x, y)) * points_per_dot for x, y, _, _ in labels]
     places = []
-    for x, y, text, _ in labels:
-        centre = ax.transData.transform((x, y))[1] * points_per_dot
+    for (_, centre), (_, _, text, _) in zip(ends, labels, strict=True):
         places.append((centre, 6.5 * (text.count("\n") + 1)))  # half the height of the lines of text
-    for (x, y, text, color), (centre, _), moved in zip(labels, places, spread(places, bottom, top), strict=True):
+    for (x, y, text, color), end, moved in zip(labels, ends, spread(places, bottom, top), strict=True):
+        away = 0 if column is None else ax.transData.transform((column, y))[0] * points_per_dot - end[0]
+        leader = {"arrowstyle": "-", "color": color, "alpha": 0.4, "linewidth": 0.8, "relpos": (0, 0.5)}
         ax.annotate(
             text,
             (x, y),
-            xytext=(9, moved - centre),
+            xytext=(away + 9, moved - end[1]),
             textcoords="offset points",
             va="center",
             fontsize=9.5,
             linespacing=1.25,
             color=color,
+            arrowprops=leader if away > 1 else None,
             annotation_clip=False,
+            parse_math=False,
         )
 
 

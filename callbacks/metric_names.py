@@ -1,9 +1,17 @@
-"""What the keys of Keras's logs mean: which belong together, and which is the accuracy."""
+"""What the keys of Keras's logs mean: which belong together, which is the accuracy, and which way is better."""
 
+import re
 from typing import NamedTuple
 
-NOT_METRICS = {"epoch", "learning_rate", "lr", "seconds"}
+SCHEDULED = ("learning_rate", "momentum")  # what schedulers log
+MEASURED = ("seconds", "images_per_second", "train_seconds", "seconds_to_target")  # what clocks log
+NOT_METRICS = {"epoch", "lr", *SCHEDULED, *MEASURED}
 TOP1 = ("accuracy", "acc", "categorical_accuracy", "sparse_categorical_accuracy")
+
+# The names that Keras gives its metrics, and the short ones that `compile` takes.
+HIGHER = {"auc", "f1", "f1_score", "fbeta_score", "precision", "recall", "r2_score", "mean_io_u", "iou", "dice"}
+LOWER = {"mae", "mse", "mape", "msle", "rmse", "kl_divergence", "poisson", "log_cosh", "hinge", "perplexity"}
+LOWER_ENDS = ("_loss", "_error", "_crossentropy", "_hinge", "_mae", "_mse", "_rmse")
 
 
 class Metric(NamedTuple):
@@ -25,6 +33,11 @@ def paired_metrics(keys):
     return sorted(pairs, key=lambda pair: 0 if is_loss(pair.name) else 1 if is_accuracy(pair.name) else 2)
 
 
+def unnumbered(name):
+    """A metric's name without the number that Keras appends when a second model has it too: auc_1 is auc."""
+    return re.sub(r"_\d+$", "", name)
+
+
 def is_loss(name):
     """Whether a metric is the loss, or the loss of one output."""
     return name == "loss" or name.endswith("_loss")
@@ -32,7 +45,16 @@ def is_loss(name):
 
 def is_accuracy(name):
     """Whether a metric is a share of right answers, 0 to 1."""
+    name = unnumbered(name)
     return name in TOP1 or name.endswith(("_accuracy", "_acc"))
+
+
+def better(name):
+    """The function that picks the best of a metric's values, `min` or `max`; None where the name does not tell."""
+    plain = unnumbered(name)
+    if is_accuracy(name) or plain in HIGHER or plain.endswith(tuple(f"_{end}" for end in HIGHER)):
+        return max
+    return min if is_loss(name) or plain in LOWER or plain.endswith(LOWER_ENDS) else None
 
 
 def top1_validation_key(keys):

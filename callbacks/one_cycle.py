@@ -1,7 +1,7 @@
-"""The one-cycle triangle as a callback that takes its length from fit."""
+"""One-cycle schedules as callbacks that take their length from fit."""
 
+from .one_cycle_schedules import one_cycle_cosine, one_cycle_triangle
 from .scheduler import BatchLearningRateScheduler
-from .schedules import one_cycle_triangle
 
 
 class OneCycleTriangle(BatchLearningRateScheduler):
@@ -41,18 +41,59 @@ class OneCycleTriangle(BatchLearningRateScheduler):
         if self.epochs is None:
             self.schedule = one_cycle_triangle(self.peak, (self.params or {}).get("epochs"), self.warmup_epochs)
 
-    def get_config(self):
-        """The arguments."""
-        names = ("peak", "epochs", "warmup_epochs", "verbose", "steps_per_epoch")
-        return {name: getattr(self, name) for name in names}
 
-    @classmethod
-    def from_config(cls, config):
-        """The callback whose `get_config` gave `config`."""
-        return cls(**config)
+class OneCycleCosine(BatchLearningRateScheduler):
+    """Takes the learning rate up to `peak` and down to nearly 0, in half cosines: torch's `OneCycleLR`, step by step.
+
+    Args:
+        peak: the optimizer's rate at the top.
+        epochs: length of the cycle, in epochs. Default: the epochs of each `fit`. A `fit` that goes on for longer stays
+            at the last rate.
+        pct_start, div_factor, final_div_factor: as those of `one_cycle_cosine`. Default: torch's, 0.3, 25 and 1e4.
+        verbose: 1 prints the rate that each epoch starts with. Default: 0.
+        steps_per_epoch: batches an epoch. Needed only where `fit` cannot know it, as for a generator.
+
+    Attributes:
+        schedule: the schedule, a `PiecewiseCosine`, from the beginning of `fit` on: torch's last step depends on the
+            number of steps.
+
+    Raises:
+        ValueError: as `one_cycle_cosine` and `BatchLearningRateScheduler` do.
+
+    Example:
+        model.fit(x, y, epochs=24, callbacks=[OneCycleCosine(0.1)])
+
+    Source: `torch.optim.lr_scheduler.OneCycleLR`; Smith and Topin, 2017, "Super-Convergence".
+    """
+
+    def __init__(
+        self,
+        peak,
+        epochs=None,
+        pct_start=0.3,
+        div_factor=25.0,
+        final_div_factor=1e4,
+        verbose=0,
+        steps_per_epoch=None,
+    ):
+        one_cycle_cosine(peak, 1 if epochs is None else epochs, pct_start, div_factor, final_div_factor)  # checks
+        super().__init__(_unknown_before_fit, verbose, steps_per_epoch)
+        self.peak = peak
+        self.epochs = epochs
+        self.pct_start = pct_start
+        self.div_factor = div_factor
+        self.final_div_factor = final_div_factor
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        epochs = (self.params or {}).get("epochs") if self.epochs is None else self.epochs
+        self.schedule = one_cycle_cosine(
+            self.peak, epochs, self.pct_start, self.div_factor, self.final_div_factor, self._steps
+        )
 
 
 def _unknown_before_fit(progress):
     raise ValueError(
-        "A OneCycleTriangle without epochs has no schedule before fit begins; give it the epochs. Received: epochs=None"
+        "The length of this one-cycle schedule comes from fit, and there is none before it begins; make it with "
+        "one_cycle_triangle or one_cycle_cosine, or give OneCycleTriangle its epochs. Received: epochs=None"
     )

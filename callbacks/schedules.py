@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of progress in epochs."""
+"""Schedules between knots: pure functions of progress in epochs."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -7,8 +7,44 @@ from itertools import pairwise
 import numpy as np
 
 
+class Schedule:
+    """What the schedules share: they come out of a config that JSON can hold as they went in."""
+
+    def get_config(self):
+        """The arguments, as plain numbers, strings and lists."""
+        config = asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in config.items()}
+
+    @classmethod
+    def from_config(cls, config):
+        """The schedule whose `get_config` gave `config`."""
+        return cls(**config)
+
+
 @dataclass(frozen=True)
-class PiecewiseLinear:
+class Piecewise(Schedule):
+    """Knots and the value at each of them; what lies between is for subclasses to say."""
+
+    knots: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "knots", finite_numbers("knots", self.knots))
+        object.__setattr__(self, "values", finite_numbers("values", self.values))
+        if not self.knots or len(self.knots) != len(self.values):
+            raise ValueError(
+                "A piecewise schedule needs one value for each knot, and at least one. "
+                f"Received: knots={self.knots}, values={self.values}"
+            )
+        if any(b <= a for a, b in pairwise(self.knots)):
+            raise ValueError(
+                "The knots must increase; for a jump, set two knots a thousandth of an epoch apart. "
+                f"Received: knots={self.knots}"
+            )
+
+
+@dataclass(frozen=True)
+class PiecewiseLinear(Piecewise):
     """Straight lines between knots, constant before the first and after the last.
 
     Shapes: a number gives a float; an array gives a float64 array of the same shape.
@@ -27,74 +63,42 @@ class PiecewiseLinear:
     Source: the semantics are those of `numpy.interp`.
     """
 
-    knots: tuple[float, ...]
-    values: tuple[float, ...]
-
-    def __post_init__(self):
-        object.__setattr__(self, "knots", finite_numbers("knots", self.knots))
-        object.__setattr__(self, "values", finite_numbers("values", self.values))
-        if not self.knots or len(self.knots) != len(self.values):
-            raise ValueError(
-                "A piecewise linear schedule needs one value for each knot, and at least one. "
-                f"Received: knots={self.knots}, values={self.values}"
-            )
-        if any(b <= a for a, b in pairwise(self.knots)):
-            raise ValueError(
-                "The knots must increase; for a jump, set two knots a thousandth of an epoch apart. "
-                f"Received: knots={self.knots}"
-            )
-
     def __call__(self, epoch):
-        rate = np.interp(epoch, self.knots, self.values)
-        return float(rate) if np.ndim(rate) == 0 else rate
-
-    def get_config(self):
-        """The arguments, as plain lists that JSON can hold."""
-        return {name: list(value) for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_config(cls, config):
-        """The schedule whose `get_config` gave `config`."""
-        return cls(**config)
+        return float_or_array(np.interp(epoch, self.knots, self.values))
 
 
-def one_cycle_triangle(peak, epochs, warmup_epochs=None):
-    """Make the schedule 0 -> `peak` -> 0: straight up during the warm-up, straight down to the end.
+@dataclass(frozen=True)
+class PiecewiseCosine(Piecewise):
+    """Half a cosine wave between each two knots, level at both; constant before the first and after the last.
+
+    Shapes: a number gives a float; an array gives a float64 array of the same shape.
 
     Args:
-        peak: the highest rate.
-        epochs: length of the whole run, in epochs.
-        warmup_epochs: when the peak is reached, in epochs. 0 starts at the peak; `epochs` never comes down. Default:
-            max(1, (epochs + 1) // 5), but at most half of the run, so that a run of one epoch comes down too.
-
-    Returns:
-        `PiecewiseLinear`.
+        knots: increasing sequence of progress, in epochs.
+        values: the rate at each knot.
 
     Raises:
-        ValueError: a peak or epochs that are not positive, or a warm-up that is negative or longer than the run.
+        ValueError: as `PiecewiseLinear` does.
 
-    Source: the reference notebook's schedule, with knots 0, (epochs + 1) // 5, epochs; Smith and Topin, 2017,
-        "Super-Convergence".
+    Example:
+        PiecewiseCosine((0, 10), (0.1, 0.0))(5)  # 0.05: annealed to 0 over ten epochs
+
+    Source: Loshchilov and Hutter, 2017, "SGDR", equation 5; the shape of torch's `OneCycleLR` and fastai's
+        `fit_one_cycle`.
     """
-    peak = finite_number("peak", peak)
-    epochs = finite_number("epochs", epochs)
-    if peak <= 0:
-        raise ValueError(f"The peak rate must be positive. Received: peak={peak}")
-    if epochs <= 0:
-        raise ValueError(f"A run must have a positive number of epochs. Received: epochs={epochs}")
-    if warmup_epochs is None:
-        warmup_epochs = min(max(1, (epochs + 1) // 5), epochs / 2)
-    warmup = finite_number("warmup_epochs", warmup_epochs)
-    if not 0 <= warmup <= epochs:
-        raise ValueError(
-            "The warm-up must last between 0 epochs and the whole run; lower it or train for longer. "
-            f"Received: warmup_epochs={warmup}, epochs={epochs}"
-        )
-    if warmup == 0:
-        return PiecewiseLinear((0, epochs), (peak, 0))
-    if warmup == epochs:
-        return PiecewiseLinear((0, epochs), (0, peak))
-    return PiecewiseLinear((0, warmup, epochs), (0, peak, 0))
+
+    def __call__(self, epoch):
+        values = np.asarray(self.values)
+        place = np.interp(epoch, self.knots, np.arange(len(values)))  # 1.25: a quarter of the way from knot 1 to 2
+        before = np.floor(place).astype(int)
+        after = np.minimum(before + 1, len(values) - 1)
+        share = (1 - np.cos(np.pi * (place - before))) / 2
+        return float_or_array(values[before] + (values[after] - values[before]) * share)
+
+
+def float_or_array(value):
+    """A NumPy scalar or array without dimensions as a float; any other array as it is."""
+    return float(value) if np.ndim(value) == 0 else value
 
 
 def finite_numbers(name, values):
@@ -113,4 +117,12 @@ def finite_number(name, value):
         number = math.nan
     if not math.isfinite(number):
         raise ValueError(f"A schedule is made of finite numbers. Received: {name}={value!r}")
+    return number
+
+
+def positive_number(name, value, meaning):
+    """`value` as a float; ValueError that opens with `meaning` if it is not above 0."""
+    number = finite_number(name, value)
+    if number <= 0:
+        raise ValueError(f"{meaning} must be positive. Received: {name}={number}")
     return number

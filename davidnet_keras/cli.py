@@ -19,16 +19,18 @@ from davidnet_keras.recipe import RECIPES, Recipe
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 PROGRAM = "python -m davidnet_keras"
 # Subcommand -> the module whose main(argv) does it and prints; imported only when asked for.
-COMMANDS = {}
+COMMANDS = {"lr-find": "davidnet_keras.lr_find", "plot": "davidnet_keras.plot"}
 DESCRIPTION = """Train David Page's ResNet-9 on small colour pictures and write a run folder:
-history.csv, curves.png, lr.png, log.tsv, recipe.json and model.keras."""
+history.csv, curves.png, lr.png, log.tsv, recipe.json and model.keras.
+
+Other commands, each with a --help of its own: lr-find (find the learning rate), plot (draw runs over one another)."""
 
 Dataset = Literal["cifar10", "cifar100", "shapes"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-    """Where the pictures come from and where the run goes: what is no part of the recipe."""
+class Data:
+    """Where the pictures come from."""
 
     dataset: Annotated[Dataset, tyro.conf.arg(help="pictures to learn; shapes is drawn, the others are downloaded")] = (
         "cifar10"
@@ -36,6 +38,12 @@ class Place:
     data_dir: Annotated[
         str | None, tyro.conf.arg(help="folder or .tar.gz with CIFAR; None: Keras's cache, filled by a download")
     ] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Place(Data):
+    """Where the pictures come from and where the run goes: what is no part of the recipe."""
+
     run_dir: Annotated[
         str | None, tyro.conf.arg(help="folder to write, new or empty; None: runs/<recipe>-<dataset>-<time>")
     ] = None
@@ -44,8 +52,8 @@ class Place:
     ] = None
 
 
-def recipe_options(recipe):
-    """The recipe as a dataclass that tyro turns into flags, with this recipe's values as the defaults."""
+def recipe_options(recipe, base=Place, without=()):
+    """`base` and the recipe as a dataclass that tyro turns into flags, with this recipe's values as the defaults."""
     options = []
     for item in dataclasses.fields(Recipe):
         if item.name == "name":
@@ -53,10 +61,10 @@ def recipe_options(recipe):
             options.append(
                 ("recipe", Annotated[choices, tyro.conf.arg(help="the settings to start from")], recipe.name)
             )
-        else:
+        elif item.name not in without:
             argument = tyro.conf.arg(help=item.metadata["help"])
             options.append((item.name, Annotated[item.type, argument], getattr(recipe, item.name)))
-    return dataclasses.make_dataclass("Options", options, bases=(Place,), frozen=True)
+    return dataclasses.make_dataclass("Options", options, bases=(base,), frozen=True)
 
 
 def given_flags(argv):
@@ -75,9 +83,14 @@ def named_recipe(argv):
 
 def parse(argv):
     """(Place, Recipe) as the user asks; tyro prints help or what is wrong and exits."""
-    options = tyro.cli(recipe_options(named_recipe(argv)), prog=PROGRAM, description=DESCRIPTION, args=argv)
+    options = recipe_options(named_recipe(argv))
+    return place_and_recipe(tyro.cli(options, prog=PROGRAM, description=DESCRIPTION, args=argv), Place)
+
+
+def place_and_recipe(options, base):
+    """What tyro made of `recipe_options`, as a `base` and a `Recipe`."""
     values = dataclasses.asdict(options)
-    place = Place(**{item.name: values.pop(item.name) for item in dataclasses.fields(Place)})
+    place = base(**{item.name: values.pop(item.name) for item in dataclasses.fields(base)})
     return place, Recipe(name=values.pop("recipe"), **values)
 
 

@@ -21,7 +21,7 @@ from davidnet_callbacks import (
     read_history,
 )
 from davidnet_callbacks.dawnbench import earlier_lines
-from davidnet_callbacks.history import earlier_epochs
+from davidnet_callbacks.history_file import earlier_epochs
 from davidnet_keras.augment import Augmentation, Cutout, RandomCrop, RandomFlip
 from davidnet_keras.cifar import load_cifar10, load_cifar100
 from davidnet_keras.errors import UserError
@@ -172,16 +172,22 @@ def augmentation(recipe, mean):
     return Augmentation(layers)
 
 
+def training_data(model, recipe, data, initial_epoch=0):
+    """The training set as an endless `tf.data.Dataset` of augmented batches."""
+    x_train, y_train = data[0]
+    augment = augmentation(recipe, model.get_layer("normalize").mean.numpy().tolist())
+    return train_dataset(x_train, y_train, recipe.batch_size, augment, recipe.seed, initial_epoch)
+
+
 def fit(model, recipe, data, folder, initial_epoch, callbacks, progress):
     """`model.fit` with the recipe's callbacks, into the run folder."""
-    (x_train, y_train), (x_test, y_test) = data
+    (x_train, _), (x_test, y_test) = data
     steps = steps_per_epoch(len(x_train), recipe.batch_size)
-    augment = augmentation(recipe, model.get_layer("normalize").mean.numpy().tolist())
     schedule = OneCycleTriangle(recipe.peak_rate, recipe.epochs, recipe.warmup_epochs)
     with atomic_write(folder.rates) as temporary:
         plot_schedule(schedule.schedule, recipe.epochs, steps).savefig(temporary)
     model.fit(
-        train_dataset(x_train, y_train, recipe.batch_size, augment, recipe.seed, initial_epoch),
+        training_data(model, recipe, data, initial_epoch),
         epochs=recipe.epochs,
         initial_epoch=initial_epoch,
         steps_per_epoch=steps,

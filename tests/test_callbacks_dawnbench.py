@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from davidnet_callbacks import DawnbenchLog, dawnbench
+from davidnet_callbacks import DawnbenchLog, training_clock
 
 
 @pytest.fixture(autouse=True)
@@ -14,12 +14,13 @@ def clock(monkeypatch):
     class Clock:
         now = 100.0
 
-    monkeypatch.setattr(dawnbench, "perf_counter", lambda: Clock.now)
+    monkeypatch.setattr(training_clock, "perf_counter", lambda: Clock.now)
     return Clock
 
 
 def run(callback, clock, accuracies, initial_epoch=0):
     """What fit calls: an hour of training, half an hour of validation, a quarter of an hour of other callbacks."""
+    callback.set_model(keras.Sequential([keras.layers.Dense(1)]))
     callback.on_train_begin()
     for epoch, accuracy in enumerate(accuracies, initial_epoch):
         callback.on_epoch_begin(epoch)
@@ -83,6 +84,15 @@ def test_a_resume_needs_a_log_that_ends_with_the_epoch_before(tmp_path, clock, c
 def test_logs_without_the_accuracy_are_refused(tmp_path, clock):
     with pytest.raises(ValueError, match=r"compile the model with metrics=\['accuracy'\].* Received: metric='val_f1'"):
         run(DawnbenchLog(tmp_path / "log.tsv", metric="val_f1"), clock, [0.5])
+
+
+def test_the_clock_waits_for_steps_that_are_under_way(tmp_path, clock, monkeypatch):
+    def wait(model):
+        clock.now += 3600
+
+    monkeypatch.setattr(training_clock, "wait_for_steps", wait)
+    run(DawnbenchLog(tmp_path / "log.tsv"), clock, [0.5])
+    assert (tmp_path / "log.tsv").read_text().splitlines()[1] == "1\t2.00000000\t50.00"
 
 
 def test_fit_and_evaluate_call_it(tmp_path):

@@ -13,6 +13,7 @@ LOGS = {"accuracy": 0.4349, "loss": 1.56789, "val_accuracy": 0.512, "val_loss": 
 
 def printed(table, *logs, initial_epoch=0):
     table.file = io.StringIO()
+    table.set_model(keras.Sequential([keras.layers.Dense(1)]))
     table.on_train_begin()
     for epoch, values in enumerate(logs, initial_epoch):
         table.on_epoch_end(epoch, dict(values))
@@ -50,6 +51,13 @@ def test_validation_that_begins_later_gets_a_new_header_and_leaves_gaps():
 
 def test_a_resumed_run_goes_on_counting():
     assert printed(EpochTable(seconds=1000), LOGS, initial_epoch=4)[1].split()[0::6] == ["5", "1026.0"]
+
+
+def test_the_clock_waits_for_steps_that_are_under_way(monkeypatch):
+    times = iter([0.0, 26.0, 52.0])
+    monkeypatch.setattr(epoch_table, "wait_for_steps", lambda model: next(times))
+    monkeypatch.setattr(epoch_table, "perf_counter", lambda: next(times))
+    assert printed(EpochTable(), LOGS)[1].split()[-1] == "52.0"
 
 
 def test_nan_is_shown():

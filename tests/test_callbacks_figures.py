@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import same_color
+from matplotlib.text import Text
 
 from davidnet_callbacks import one_cycle_triangle, plot_history, plot_schedule
-from davidnet_callbacks.figure_style import BLUE, VERMILLION, spread
+from davidnet_callbacks.figure_style import BLUE, MUTED, VERMILLION, spread
 
 HISTORY = {
     "epoch": [1, 2, 3],
@@ -108,6 +109,70 @@ def test_top5_is_not_called_top1():
 def test_a_history_with_nothing_to_draw_is_refused(history):
     with pytest.raises(ValueError, match="Received: history with "):
         plot_history(history)
+
+
+def test_a_log_axis_leaves_out_what_is_not_positive():
+    figure = drawn(plot_history({"loss": [1.0, 0.0, 0.01], "val_loss": [0.0, 0.0, 0.0]}, log=("loss",)))
+    assert figure.axes[0].get_yscale() == "log"
+    assert [list(line.get_xdata()) for line in figure.axes[0].lines] == [[1, 3]]
+
+
+def test_a_log_axis_has_plain_numbers():
+    figure = drawn(plot_history(HISTORY | {"learning_rate": [0.4, 0.2, 0.1]}, log=("val_loss", "learning_rate")))
+    assert [ax.get_yscale() for ax in figure.axes] == ["linear", "log", "log"]
+    low, high = figure.axes[1].get_ylim()
+    shown = [
+        text.get_text()
+        for text, at in zip(figure.axes[1].get_yticklabels(), figure.axes[1].get_yticks(), strict=True)
+        if low <= at <= high
+    ]
+    assert shown == ["0.5", "1"]
+
+
+def test_a_log_axis_of_nothing_positive_is_drawn_empty():
+    drawn(plot_history({"loss": [0.0, -1.0]}, log="loss"))
+
+
+def test_an_unknown_name_for_a_log_axis_is_refused():
+    with pytest.raises(ValueError, match=r"\(accuracy, loss, learning_rate\)\. Received: log=\['los'\]"):
+        plot_history(HISTORY, log=("los",))
+
+
+def test_a_second_run_is_drawn_behind_the_first_in_grey():
+    other = {"loss": [2.0, 1.0, 0.5, 0.4], "val_loss": [2.0, 1.0, 0.5, 0.45], "accuracy": [10.0, 20.0, 30.0, 40.0]}
+    axes = panels(drawn(plot_history(HISTORY, compare=other, compare_label="before")))
+    loss, accuracy = axes["loss"], axes["top-1 accuracy (%)"]
+    assert loss.get_xlim()[1] == 4
+    assert [line.get_zorder() < 2 for line in loss.lines] == [True, True, False, False]
+    assert list(loss.lines[1].get_ydata()) == other["val_loss"]
+    assert labels(loss) == ["before: 0.450", "train 0.500", "validation 0.900"]
+    assert labels(accuracy)[0] == "before: 40.00 %"  # each run's own factor
+    assert same_color(loss.texts[0].get_color(), MUTED)
+
+
+def test_over_a_second_run_the_labels_stand_outside_of_the_panel():
+    figure = drawn(plot_history(HISTORY, compare={"loss": [1.0] * 9, "accuracy": [0.1] * 9}))
+    for ax in figure.axes[:2]:
+        # Of the text alone, without the line that leads to it.
+        assert all(Text.get_window_extent(text).x0 > 0.98 * ax.bbox.x1 for text in ax.texts)
+
+
+def test_a_momentum_has_a_panel_too():
+    figure = drawn(plot_history(HISTORY | {"momentum": [0.95, 0.85, 0.95]}))
+    assert list(panels(figure))[2:] == ["learning rate", "momentum"]
+
+
+def test_what_clocks_measure_is_not_drawn():
+    assert list(panels(plot_history({"loss": [1.0], "images_per_second": [5.0], "train_seconds": [1.0]}))) == ["loss"]
+
+
+def test_the_best_value_is_marked_where_the_name_tells_which_it_is():
+    figure = drawn(plot_history({"val_auc": [0.5, 0.9, 0.8], "val_mae": [3.0, 1.0, 2.0], "val_lift": [1.0, 2.0, 1.5]}))
+    assert [labels(ax)[0].partition("\n")[2] for ax in figure.axes] == [
+        "best 0.900 (epoch 2)",
+        "best 1.000 (epoch 2)",
+        "",
+    ]
 
 
 def test_no_state_of_pyplot_is_touched():

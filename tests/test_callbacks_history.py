@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from davidnet_callbacks import HistoryCSV, history, read_history
-from davidnet_callbacks.history import columns_of, rows_of, write_history
+from davidnet_callbacks.history_file import columns_of, rows_of, write_history
 
 
 class Clock:

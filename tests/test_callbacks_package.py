@@ -1,6 +1,7 @@
 """The folder can be lifted into any Keras project."""
 
 import ast
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -61,31 +62,41 @@ def test_every_public_name_exists():
 
 
 TRAINING = """
+import os
 import sys
-for name in ("davidnet_callbacks", "davidnet_keras"):
+for name in ("davidnet_callbacks", "davidnet_keras", *os.environ["HIDDEN"].split()):
     sys.modules[name] = None  # importing it is an ImportError from here on
 import keras
 import numpy as np
 from my_project.training import callbacks as own
 
 model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
-model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
+model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
 x, y = np.random.default_rng(0).normal(size=(8, 4)), np.arange(8) % 2
 model.fit(
     x, y, batch_size=4, epochs=2, verbose=0, validation_data=(x, y),
     callbacks=[
-        own.OneCycleTriangle(0.1), own.EpochTable(), own.HistoryCSV("h.csv"), own.PlotCurves("c.png"),
-        own.DawnbenchLog("log.tsv"),
+        own.OneCycleTriangle(0.1), own.Throughput(0.0), own.EpochTable(), own.HistoryCSV("h.csv"),
+        own.PlotCurves("c.png"), own.DawnbenchLog("log.tsv"),
     ],
 )
-assert own.read_history("h.csv")["learning_rate"] == [0.1, 0.0]
+columns = own.read_history("h.csv")
+assert columns["learning_rate"] == [0.1, 0.0]
+assert columns["seconds_to_target"] == [columns["train_seconds"][0]] * 2
+own.plot_runs(["h.csv"]).savefig("runs.png")
 """
 
 
-def test_a_copy_of_the_folder_trains_in_another_project(tmp_path):
+@pytest.mark.parametrize("hidden", ["", "tensorflow"])
+def test_a_copy_of_the_folder_trains_in_another_project(tmp_path, monkeypatch, hidden):
+    if hidden:
+        if importlib.util.find_spec("jax") is None:
+            pytest.skip("without TensorFlow, Keras needs another backend, and jax is not installed")
+        monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setenv("HIDDEN", hidden)
     (tmp_path / "my_project").mkdir()
     shutil.copytree(FOLDER, tmp_path / "my_project/training/callbacks", ignore=shutil.ignore_patterns("__pycache__"))
     done = python(TRAINING, tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 3
-    assert {"h.csv", "c.png", "log.tsv"} <= set(os.listdir(tmp_path))
+    assert {"h.csv", "c.png", "log.tsv", "runs.png"} <= set(os.listdir(tmp_path))

@@ -1,5 +1,6 @@
-"""The curves are redrawn every epoch, saved whole, and never end a training run."""
+"""The curves are redrawn while a model trains, saved whole, and never slow or end a training run."""
 
+import math
 import os
 import sys
 import types
@@ -13,12 +14,12 @@ from davidnet_callbacks import HistoryCSV, PlotCurves, plot_curves
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Record the histories that are drawn; still draw the first, small."""
+    """Record the histories that are drawn, each as (columns, title, epochs, log, compare, its label); draw another."""
     calls = []
     real = plot_curves.plot_history
 
-    def record(columns, title=None, epochs=None):
-        calls.append((dict(columns), title, epochs))
+    def record(columns, *options):
+        calls.append((dict(columns), *options))
         return real({"loss": [1.0]})
 
     monkeypatch.setattr(plot_curves, "plot_history", record)
@@ -32,6 +33,12 @@ def run(callback, losses, initial_epoch=0, epochs=None):
     for epoch, loss in enumerate(losses, initial_epoch):
         callback.on_epoch_begin(epoch)
         callback.on_epoch_end(epoch, {"loss": loss, "learning_rate": 0.5})
+    callback.on_train_end()
+
+
+def always(path=None, **options):
+    """A PlotCurves that draws every epoch."""
+    return PlotCurves(path, budget=math.inf, **options)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +63,13 @@ def test_the_same_history_makes_the_same_svg(tmp_path):
 
 def test_fit_draws_every_epoch_with_all_epochs_so_far(tmp_path, drawn):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse", run_eagerly=True)
+    model.compile("sgd", "mse")
     x = np.ones((4, 1), "float32")
-    callback = PlotCurves(tmp_path / "c.png", title="T")
+    callback = always(tmp_path / "c.png", title="T")
     model.fit(x, x, epochs=3, verbose=0, validation_data=(x, x), callbacks=[callback])
-    assert [columns["epoch"] for columns, _, _ in drawn] == [[1], [1, 2], [1, 2, 3]]
+    assert [columns["epoch"] for columns, *_ in drawn] == [[1], [1, 2], [1, 2, 3]]
     assert set(drawn[0][0]) == {"epoch", "loss", "val_loss"}
-    assert drawn[0][1:] == ("T", 3)
+    assert drawn[0][1:3] == ("T", 3)
 
 
 @pytest.mark.parametrize("kind", ["file", "dict", "dict with epochs", "returned by fit", "same object"])
@@ -100,11 +107,122 @@ def test_a_resume_needs_the_epochs_before(tmp_path, history):
 
 def test_an_unwritable_target_warns_once_and_training_goes_on(tmp_path, drawn):
     (tmp_path / "file").touch()
-    callback = PlotCurves(tmp_path / "file" / "c.png")
-    with pytest.warns(UserWarning, match="training goes on") as warned:
+    callback = always(tmp_path / "file" / "c.png")
+    with pytest.warns(UserWarning, match="cannot be saved, training goes on") as warned:
         run(callback, [3.0, 2.0, 1.0])
     assert len(warned) == 1
     assert len(drawn) == 3
+
+
+def test_a_drawing_that_fails_warns_once_and_training_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(plot_curves, "plot_history", lambda *_: 1 / 0)
+    with pytest.warns(UserWarning, match="cannot be drawn, training goes on without .ZeroDivisionError") as warned:
+        run(always(tmp_path / "c.png"), [3.0, 2.0])
+    assert len(warned) == 1
+
+
+def test_a_metric_s_name_may_look_like_a_formula(tmp_path):
+    callback = always(tmp_path / "c.png", title=r"$\frac$")
+    callback.on_train_begin()
+    callback.on_epoch_begin(0)
+    callback.on_epoch_end(0, {r"$\frac$": 1.0})
+    assert (tmp_path / "c.png").exists()
+
+
+class Clock:
+    """A clock that the tests set forward by hand."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def drawn_epochs(callback, clock, monkeypatch, epochs, epoch_seconds, drawing_seconds):
+    """Run fit on that clock; returns the epochs that are drawn."""
+    drawings = []
+
+    def draw(self, columns, epochs, log):
+        drawings.append(columns["epoch"][-1])
+        clock.now += drawing_seconds
+
+    monkeypatch.setattr(plot_curves, "perf_counter", clock)
+    monkeypatch.setattr(PlotCurves, "_deliver", draw)
+    callback.on_train_begin()
+    for epoch in range(epochs):
+        callback.on_epoch_begin(epoch)
+        clock.now += epoch_seconds
+        callback.on_epoch_end(epoch, {"loss": 1.0})
+    callback.on_train_end()
+    return drawings
+
+
+@pytest.mark.parametrize("drawing", [0.1, 0.3, 1.0])
+@pytest.mark.parametrize("epochs", [50, 100, 1000])
+def test_one_second_epochs_are_slowed_by_two_percent_at_most_the_last_drawing_included(monkeypatch, epochs, drawing):
+    drawings = drawn_epochs(PlotCurves(), Clock(), monkeypatch, epochs, 1.0, drawing)
+    # A first drawing slower than expected may take as much again.
+    assert len(drawings) * drawing <= 0.02 * (epochs + len(drawings) * drawing) + max(0, 2 * (drawing - 0.25))
+    assert drawings[-1] == epochs
+    assert len(drawings) >= 0.8 * 0.02 * epochs / drawing - 1  # and the time that there is is used
+
+
+def test_epochs_of_half_a_minute_are_all_drawn(monkeypatch):
+    assert drawn_epochs(PlotCurves(), Clock(), monkeypatch, 5, 30.0, 0.25) == [1, 2, 3, 4, 5]
+
+
+def test_a_short_run_is_drawn_once_at_its_end(monkeypatch):
+    assert drawn_epochs(PlotCurves(), Clock(), monkeypatch, 3, 1.0, 0.2) == [3]
+
+
+def test_the_budget_is_an_argument(monkeypatch):
+    assert drawn_epochs(PlotCurves(budget=math.inf), Clock(), monkeypatch, 3, 0.0, 9.0) == [1, 2, 3]
+    assert drawn_epochs(PlotCurves(budget=0), Clock(), monkeypatch, 3, 900.0, 0.1) == [3]
+    with pytest.raises(ValueError, match=r"must be 0 or more\. Received: budget=-1"):
+        PlotCurves(budget=-1)
+
+
+def test_each_fit_has_a_budget_of_its_own(monkeypatch):
+    callback, clock = PlotCurves(), Clock()
+    first = drawn_epochs(callback, clock, monkeypatch, 100, 1.0, 0.2)
+    assert drawn_epochs(callback, clock, monkeypatch, 100, 1.0, 0.2) == first
+
+
+def test_the_options_reach_the_figure(drawn):
+    other = {"loss": [2.0, 1.0]}
+    run(always(log="loss", compare=types.SimpleNamespace(history=other), compare_label="before"), [3.0])
+    assert drawn[0][3] == ["loss"]
+    assert drawn[0][4]["loss"] == [2.0, 1.0]
+    assert drawn[0][5] == "before"
+
+
+def test_the_run_to_compare_with_is_read_before_it_is_overwritten(tmp_path, drawn):
+    run(HistoryCSV(tmp_path / "h.csv"), [3.0])
+    callback = always(compare=tmp_path / "h.csv")
+    run(HistoryCSV(tmp_path / "h.csv"), [1.0])
+    run(callback, [1.0])
+    assert drawn[0][4]["loss"] == [3.0]
+    with pytest.raises(FileNotFoundError):
+        PlotCurves(compare=tmp_path / "none.csv")
+    with pytest.raises(ValueError, match="Received: history with seconds"):
+        PlotCurves(compare={"seconds": [1.0]})
+
+
+def test_an_unknown_name_for_a_log_axis_warns_once_and_draws_the_others(drawn):
+    with pytest.warns(UserWarning, match="no metric 'los' to draw logarithmically") as warned:
+        run(always(log=("los", "val_loss", "learning_rate")), [3.0, 2.0])
+    assert len(warned) == 1
+    assert drawn[1][3] == ["val_loss", "learning_rate"]
+
+
+def test_early_stopping_does_not_leave_the_last_epochs_undrawn(tmp_path, drawn):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    x = np.ones((4, 1), "float32")
+    stop = keras.callbacks.EarlyStopping("loss", patience=2)
+    model.fit(x, x, epochs=9, verbose=0, callbacks=[PlotCurves(tmp_path / "c.png"), stop])
+    assert [columns["epoch"] for columns, *_ in drawn] == [[1, 2, 3]]
 
 
 @pytest.mark.parametrize("path", ["curves", "curves.jpg", "curves.txt"])
@@ -119,6 +237,7 @@ def test_logs_without_a_metric_draw_nothing(tmp_path):
     callback.on_train_begin()
     callback.on_epoch_begin(0)
     callback.on_epoch_end(0, {"learning_rate": 0.1})
+    callback.on_train_end()
     assert not (tmp_path / "c.png").exists()
 
 
@@ -148,7 +267,7 @@ def notebook(monkeypatch):
 
 def test_in_a_notebook_one_picture_changes_in_place(tmp_path, notebook):
     _, shown = notebook
-    callback = PlotCurves(tmp_path / "c.png")
+    callback = always(tmp_path / "c.png")
     run(callback, [3.0, 2.0])
     assert [kind for kind, _ in shown] == ["new", "update"]
     assert shown[-1][1] == (tmp_path / "c.png").read_bytes()
@@ -175,3 +294,14 @@ def test_a_terminal_with_ipython_stays_quiet(tmp_path, notebook, capsys):
     run(PlotCurves(tmp_path / "c.png"), [3.0])
     assert shown == []
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_notebook_that_is_closed_warns_once_and_the_file_is_saved_all_the_same(tmp_path, notebook, monkeypatch):
+    def closed(image, display_id):
+        raise RuntimeError("the socket is closed")
+
+    monkeypatch.setattr(sys.modules["IPython.display"], "display", closed)
+    with pytest.warns(UserWarning, match="cannot be shown.*the socket is closed") as warned:
+        run(always(tmp_path / "c.png"), [3.0, 2.0])
+    assert len(warned) == 1
+    assert (tmp_path / "c.png").exists()

@@ -4,10 +4,19 @@ import dataclasses
 import json
 import pickle
 
+import keras
 import numpy as np
 import pytest
 
-from davidnet_callbacks import PiecewiseLinear, one_cycle_triangle
+from davidnet_callbacks import (
+    BatchLearningRateScheduler,
+    Cyclical,
+    PiecewiseCosine,
+    PiecewiseLinear,
+    WarmupDecay,
+    one_cycle_cosine,
+    one_cycle_triangle,
+)
 
 
 def test_rates_lie_on_straight_lines_and_stay_constant_outside():
@@ -47,11 +56,31 @@ def test_a_warm_up_of_the_whole_run_never_comes_down():
     assert one_cycle_triangle(1, 4, warmup_epochs=4)(4) == 1
 
 
-def test_schedules_survive_pickle_and_json():
-    schedule = one_cycle_triangle(0.3, 7, 2.5)
+ALL = [
+    one_cycle_triangle(0.3, 7, 2.5),
+    one_cycle_cosine(0.3, 7, steps_per_epoch=11),
+    PiecewiseCosine((1, 2, 4), (1.0, 3.0, 2.0)),
+    WarmupDecay(0.3, 7, 2, "linear", 0.1, 0.05),
+    Cyclical(0.1, 0.3, 1.5, "exp_range", 0.9),
+]
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=lambda schedule: type(schedule).__name__)
+def test_schedules_survive_pickle_json_and_keras_saving(schedule):
     assert pickle.loads(pickle.dumps(schedule)) == schedule
-    assert PiecewiseLinear.from_config(json.loads(json.dumps(schedule.get_config()))) == schedule
-    assert hash(schedule) == hash(one_cycle_triangle(0.3, 7, 2.5))
+    assert type(schedule).from_config(json.loads(json.dumps(schedule.get_config()))) == schedule
+    assert BatchLearningRateScheduler(schedule).schedule == schedule  # its module registers the classes with Keras
+    assert keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule)) == schedule
+    assert hash(schedule) == hash(dataclasses.replace(schedule))
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=lambda schedule: type(schedule).__name__)
+def test_a_number_gives_what_an_array_gives(schedule):
+    progress = np.linspace(-0.5, 8, 24).reshape(2, 12)
+    rates = schedule(progress)
+    assert rates.shape == (2, 12)
+    assert type(schedule(2)) is float
+    assert [schedule(float(x)) for x in progress.ravel()] == rates.ravel().tolist()
 
 
 def test_schedules_are_frozen():

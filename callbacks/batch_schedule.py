@@ -1,0 +1,158 @@
+"""What the callbacks share that set a number of the optimizer before every batch."""
+
+import inspect
+import math
+
+import keras
+import numpy as np
+
+from .cyclical import Cyclical
+from .schedules import PiecewiseCosine, PiecewiseLinear, Schedule
+from .step_table import StepTable
+from .warmup import WarmupDecay
+
+# Not where they are defined: schedules alone do not wait for Keras.
+for schedule_class in (Cyclical, PiecewiseCosine, PiecewiseLinear, WarmupDecay):
+    keras.saving.register_keras_serializable("davidnet_callbacks")(schedule_class)
+
+
+class BatchSchedule:
+    """Mixin of a Keras callback: the epoch's length, the progress of each batch, one step or several an execution.
+
+    A subclass says in `_variable` what is set and in `_check` which values will do. It has `schedule` and
+    `steps_per_epoch`, and `verbose` if it prints.
+    """
+
+    log_key = "value"
+    _table = None
+
+    def on_train_begin(self, logs=None):
+        self._steps = self._known_steps()
+        self._variable()  # before anything else happens, an error if there is none
+        several = (getattr(self.model, "steps_per_execution", 1) or 1) > 1
+        by_table = several or StepTable.is_cheaper(self.model)
+        self._table = StepTable.installed(self.model) if by_table else None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._scheduled = self._variable()
+        self._values = self._values_of(epoch)
+        set_variable(self._scheduled, self._values[0])
+        if self._table is not None:
+            self._table.set_column(self._scheduled, self._values)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._table is None:
+            # A dataset longer than `steps_per_epoch` promised stays at the epoch's end, rather than run ahead of it.
+            set_variable(self._scheduled, self._values[min(batch, self._steps)])
+        else:
+            self._table.announce(self._scheduled, batch)  # self.model would make JAX write its whole state back
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None:
+            logs[self.log_key] = self._value_at(epoch + 1)
+
+    def on_train_end(self, logs=None):
+        if self._table is not None:
+            self._table.remove()
+
+    def _values_of(self, epoch):
+        """The values before every batch of an epoch, and at its end: `steps` + 1 floats."""
+        progress = [epoch + step / self._steps for step in range(self._steps + 1)]
+        if not isinstance(self.schedule, Schedule):
+            return [self._value_at(place) for place in progress]
+        values = self.schedule(np.array(progress)).tolist()  # all at once: much less than a batch's share of time
+        for value, place in zip(values, progress, strict=True):
+            self._check(value, value, place)
+        return values
+
+    def _value_at(self, progress):
+        value = self.schedule(progress)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        self._check(number, value, progress)
+        return number
+
+    def _known_steps(self):
+        """Batches an epoch, from `fit` or from the constructor."""
+        steps = (self.params or {}).get("steps")
+        if steps is None and self.steps_per_epoch is None:
+            raise ValueError(
+                f"{type(self).__name__} must know how many batches an epoch has, and this data does not say; pass "
+                f"steps_per_epoch to fit or to {type(self).__name__}. Received: steps_per_epoch=None"
+            )
+        if None not in (steps, self.steps_per_epoch) and steps != self.steps_per_epoch:
+            raise ValueError(
+                f"fit runs {steps} batches an epoch; leave steps_per_epoch out of {type(self).__name__}. "
+                f"Received: steps_per_epoch={self.steps_per_epoch}"
+            )
+        return steps or self.steps_per_epoch
+
+
+def check_schedule(schedule, steps_per_epoch):
+    """ValueError unless `schedule` is a function of progress in epochs, and `steps_per_epoch` a number of them."""
+    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        raise ValueError(
+            "A keras LearningRateSchedule counts steps, not epochs; give it to the optimizer instead of this callback. "
+            f"Received: schedule={schedule!r}"
+        )
+    if not callable(schedule):
+        raise ValueError(f"The schedule must be a function of progress in epochs. Received: schedule={schedule!r}")
+    if steps_per_epoch is not None and not (isinstance(steps_per_epoch, int) and steps_per_epoch > 0):
+        raise ValueError(
+            "The steps of an epoch must be a positive integer, or None to learn them from fit. "
+            f"Received: steps_per_epoch={steps_per_epoch}"
+        )
+    try:
+        inspect.signature(schedule).bind(0.0)
+    except ValueError:  # some built-in functions have no signature to look at
+        return
+    except TypeError as error:
+        raise ValueError(
+            "The schedule must take one argument, progress in epochs (float), and nothing else. "
+            f"Received: schedule={schedule!r}"
+        ) from error
+
+
+def set_variable(variable, value):
+    """Assign a number to a scalar variable, at no more cost than need be.
+
+    Keras's `assign` converts, casts, compares shapes and reads the variable back: three times as long.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        variable.value.assign(value, read_value=False)
+    elif backend == "torch":
+        variable.value.detach().fill_(value)
+    else:
+        variable.assign(value)
+
+
+def learning_rate_variable(optimizer):
+    """The variable that holds an optimizer's rate; ValueError if there is none to set."""
+    # A MultiOptimizer has no rate of its own, one made with a schedule or a function gives a plain tensor or number.
+    try:
+        rate = optimizer.learning_rate
+    except (AttributeError, NotImplementedError):
+        rate = None
+    if not isinstance(rate, keras.Variable):
+        raise ValueError(
+            f"The learning rate of this optimizer cannot be set. Compile the model with one optimizer made with a "
+            f"number, such as SGD(learning_rate=0.1): not with a LearningRateSchedule or a function, nor with a "
+            f"MultiOptimizer. Received: optimizer={type(optimizer).__name__}"
+        )
+    return rate
+
+
+def momentum_variable(optimizer):
+    """The variable that holds an optimizer's momentum; ValueError if there is none."""
+    owner = getattr(optimizer, "inner_optimizer", optimizer)  # what a LossScaleOptimizer wraps
+    momentum = getattr(owner, "momentum", None)
+    if not isinstance(momentum, keras.Variable):
+        raise ValueError(
+            "The momentum of this optimizer cannot be scheduled: it is no variable, and Keras compiles a plain number "
+            "into the train step. Use an optimizer whose `momentum` is a keras.Variable, such as "
+            f"davidnet_keras.MomentumSGD. Received: optimizer={type(owner).__name__}, momentum={momentum!r}"
+        )
+    return momentum

@@ -1,0 +1,189 @@
+"""Find a learning rate: train a little at rates that grow, and watch the loss."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from .batch_schedule import learning_rate_variable
+from .learning_rate_sweep import LearningRateSweep, check_sweep, smoothed
+from .model_state import ModelState
+
+REFUSED = ("callbacks", "epochs", "initial_epoch", "validation_data", "validation_split")
+
+
+def find_learning_rate(model, x=None, y=None, **options):
+    """Sweep over learning rates on some batches of the data, and leave the model exactly as it was.
+
+    Args:
+        model: a compiled `keras.Model`. One that is not built yet is built from the first batch.
+        x, y: as for `fit`: arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a torch `DataLoader`. Data that ends
+            before the sweep is gone through again.
+        **options: those of `LearningRateFinder`; all others go to `fit`, such as `batch_size` and `class_weight`.
+
+    Returns:
+        `LearningRateSweep`.
+
+    Raises:
+        ValueError: as `LearningRateFinder`; an option of `fit` that makes no sense here; data that runs out. The model
+            is restored then too, as after any other exception.
+
+    Example:
+        sweep = find_learning_rate(model, x, y, batch_size=512)
+        print(sweep.suggestions)
+        sweep.plot().savefig("lr_find.png")
+    """
+    if refused := [name for name in REFUSED if name in options]:
+        raise ValueError(
+            "A sweep needs no validation and no other callback, and its length is `steps`; leave these options out. "
+            f"Received: {', '.join(f'{name}={options[name]!r}' for name in refused)}"
+        )
+    own = ("lowest", "highest", "steps", "scale", "smoothing", "divergence")
+    finder = LearningRateFinder(**{name: options.pop(name) for name in own if name in options})
+    options = {"verbose": 0} | options
+    if not model.built:
+        # Keras builds it in the middle of the first step, too late to know the weights before. This changes no weight.
+        kept = ("batch_size", "sample_weight", "verbose")
+        model.evaluate(x, y, steps=1, **{name: options[name] for name in kept if name in options})
+        model.reset_metrics()
+    try:
+        # As many epochs as it takes: with one batch in each it would be these. The finder stops when it is done.
+        model.fit(x, y, epochs=finder.steps, callbacks=[finder], **options)
+    finally:
+        finder.restore()
+    return finder.result
+
+
+class LearningRateFinder(keras.callbacks.Callback):
+    """Raises the rate with every batch of a `fit`, records the loss, ends the `fit` and puts everything back.
+
+    After it the weights, batch normalisation's statistics, the optimizer's state and rate, the metrics and the model's
+    seed generators are, bit by bit, what they were before. What draws from a generator outside the model has moved on:
+    the shuffling of arrays, and on torch dropout without a seed. If an exception ends `fit`, call `restore()`;
+    `find_learning_rate` does.
+
+    The loss of each batch is the one that `fit` shows, with the metrics reset before every batch; the device is waited
+    for once a batch, for that number. With `steps_per_execution=n` a rate is held for n batches, and their mean loss
+    recorded.
+
+    Args:
+        lowest: the first rate, above 0 for the exponential scale. Default: 1e-7.
+        highest: the last rate. Default: 10.
+        steps: how many rates. Default: 100.
+        scale: "exponential" multiplies the rate by the same factor each time, "linear" adds the same. Default:
+            "exponential".
+        smoothing: of the loss, in [0, 1); the average looks back about 1 / (1 - smoothing) batches. Default: 0.8.
+        divergence: the sweep ends once the smoothed loss is so many times its lowest, or no finite number. Default: 4.
+
+    Attributes:
+        result: the `LearningRateSweep`, once `fit` has ended.
+
+    Raises:
+        ValueError: rates that do not increase, fewer than 10 steps, another scale, a smoothing or divergence out of
+            range; when training begins, an optimizer without a rate that can be set, a model that is not built, or a
+            `fit` of fewer batches than steps; during it, a scheduler in the same `fit`, a loss that is no number from
+            the start, or data that runs out.
+
+    Example:
+        finder = LearningRateFinder()
+        model.fit(x, y, epochs=2, callbacks=[finder])
+        finder.result.suggestions
+
+    Source: Smith, 2015, "Cyclical Learning Rates for Training Neural Networks", section 3.3; fastai's `lr_find`.
+    """
+
+    def __init__(self, lowest=1e-7, highest=10.0, steps=100, scale="exponential", smoothing=0.8, divergence=4.0):
+        super().__init__()
+        check_sweep(lowest, highest, steps, scale, smoothing, divergence)
+        self.steps = steps
+        self.scale = scale
+        self.smoothing = smoothing
+        self.divergence = divergence
+        space = np.geomspace if scale == "exponential" else np.linspace
+        self.rates = space(lowest, highest, steps).tolist()
+        self.result = None
+        self._state = None
+
+    def restore(self):
+        """Put the model back where it was when `fit` began. Needed after an exception only; does no harm otherwise."""
+        if self._state is not None:
+            _ = self.model  # on JAX that ends what the trainer still holds, else it would be written back later
+            self._state.restore()
+
+    def on_train_begin(self, logs=None):
+        self._variable()
+        if not self.model.built:
+            raise ValueError(
+                "The finder must know the weights before the first step; build the model, by calling it on a batch, or "
+                f"use find_learning_rate, which does. Received: model={self.model.name!r}, not built"
+            )
+        params = self.params or {}
+        executions = math.ceil((params.get("steps") or math.inf) / (getattr(self.model, "steps_per_execution", 1) or 1))
+        if executions * params.get("epochs", math.inf) < self.steps:
+            raise ValueError(
+                "This fit has too few batches for the sweep; run it for "
+                f"{math.ceil(self.steps / executions)} epochs, or lower the steps. Received: steps={self.steps}"
+            )
+        self.result, self._ended = None, False
+        self._losses, self._smoothed, self._average = [], [], 0.0
+        self._state = ModelState(self.model)
+        self._rate_now = self._read_rate()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._check_rate()
+        self._variable().assign(self.rates[len(self._losses)])
+        self._rate_now = self._read_rate()
+        self.model.reset_metrics()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._check_rate()
+        loss = float((logs or {}).get("loss", math.nan))
+        if not math.isfinite(loss):
+            if not self._losses:
+                self.restore()
+                raise ValueError(
+                    "The very first loss is no finite number; check the data and the loss, or lower the lowest rate. "
+                    f"Received: loss={loss}, lowest={self.rates[0]:g}"
+                )
+            self._end()
+            return
+        self._losses.append(loss)
+        self._average, average = smoothed(self._average, loss, self.smoothing, len(self._losses))
+        self._smoothed.append(average)
+        best = min(self._smoothed)
+        diverged = average > best + (self.divergence - 1) * abs(best)  # a loss below 0 can diverge too
+        if diverged or len(self._losses) == self.steps:
+            self._end()
+
+    def on_train_end(self, logs=None):
+        self.restore()
+        found = len(self._losses)
+        if not self._ended:
+            raise ValueError(
+                f"Training ended after {found} batches, before the sweep did; give it more data, or fewer steps. "
+                f"Received: steps={self.steps}"
+            )
+        self._state = None  # its memory
+        self.result = LearningRateSweep(
+            tuple(self.rates[:found]), tuple(self._losses), tuple(self._smoothed), self.scale
+        )
+
+    def _end(self):
+        self._ended = self.model.stop_training = True
+
+    def _variable(self):
+        return learning_rate_variable(self.model.optimizer)
+
+    def _read_rate(self):
+        return float(ops.convert_to_numpy(self._variable()))
+
+    def _check_rate(self):
+        """ValueError if the rate is no longer the one that was last set."""
+        rate = self._read_rate()
+        if rate != self._rate_now:
+            self.restore()
+            raise ValueError(
+                "Something else sets the learning rate in this fit; run the finder without any scheduler. "
+                f"Received: learning_rate={rate:g} where the finder had set {self._rate_now:g}"
+            )

@@ -1,0 +1,110 @@
+"""One-cycle schedules: up to a peak, and down to the end of the run."""
+
+from .schedules import PiecewiseCosine, PiecewiseLinear, finite_number, positive_number
+
+
+def one_cycle_triangle(peak, epochs, warmup_epochs=None):
+    """Make the schedule 0 -> `peak` -> 0: straight up during the warm-up, straight down to the end.
+
+    Args:
+        peak: the highest rate.
+        epochs: length of the whole run, in epochs.
+        warmup_epochs: when the peak is reached, in epochs. 0 starts at the peak; `epochs` never comes down. Default:
+            max(1, (epochs + 1) // 5), but at most half of the run, so that a run of one epoch comes down too.
+
+    Returns:
+        `PiecewiseLinear`.
+
+    Raises:
+        ValueError: a peak or epochs that are not positive, or a warm-up that is negative or longer than the run.
+
+    Source: the reference notebook's schedule, with knots 0, (epochs + 1) // 5, epochs; Smith and Topin, 2017,
+        "Super-Convergence".
+    """
+    peak = positive_number("peak", peak, "The peak rate")
+    epochs = positive_number("epochs", epochs, "The length of a run")
+    if warmup_epochs is None:
+        warmup_epochs = min(max(1, (epochs + 1) // 5), epochs / 2)
+    warmup = finite_number("warmup_epochs", warmup_epochs)
+    if not 0 <= warmup <= epochs:
+        raise ValueError(
+            "The warm-up must last between 0 epochs and the whole run; lower it or train for longer. "
+            f"Received: warmup_epochs={warmup}, epochs={epochs}"
+        )
+    if warmup == 0:
+        return PiecewiseLinear((0, epochs), (peak, 0))
+    if warmup == epochs:
+        return PiecewiseLinear((0, epochs), (0, peak))
+    return PiecewiseLinear((0, warmup, epochs), (0, peak, 0))
+
+
+def one_cycle_cosine(peak, epochs, pct_start=0.3, div_factor=25.0, final_div_factor=1e4, steps_per_epoch=None):
+    """Make the schedule `peak / div_factor` -> `peak` -> `peak / div_factor / final_div_factor`, in half cosines.
+
+    Args:
+        peak: the highest rate; torch's and fastai's `lr_max`.
+        epochs: length of the whole run, in epochs.
+        pct_start: share of the run until the peak, 0 to 1. Default: 0.3 (fastai's: 0.25).
+        div_factor: the peak by the first rate. Default: 25.
+        final_div_factor: the first rate by the last. fastai's `div_final` is `div_factor * final_div_factor`, 1e5 by
+            default. Default: 1e4.
+        steps_per_epoch: batches an epoch. With it, the rates are torch's: the last *step* has the last rate, and the
+            peak comes one step before `pct_start` of the steps are over. Default: none; the cycle then lasts to the end
+            of the last step, as in fastai.
+
+    Returns:
+        `PiecewiseCosine`.
+
+    Raises:
+        ValueError: a number that is not positive, a share outside 0 to 1, or a run of a single step.
+
+    Source: `torch.optim.lr_scheduler.OneCycleLR`; fastai's `fit_one_cycle`; Smith and Topin, 2017.
+    """
+    peak = positive_number("peak", peak, "The peak rate")
+    initial = peak / positive_number("div_factor", div_factor, "The divisor of the peak")
+    final = initial / positive_number("final_div_factor", final_div_factor, "The divisor of the first rate")
+    return _cosine_cycle(initial, peak, final, epochs, pct_start, steps_per_epoch)
+
+
+def one_cycle_momentum(epochs, base_momentum=0.85, max_momentum=0.95, pct_start=0.3, steps_per_epoch=None):
+    """Make the momentum's schedule that goes with `one_cycle_cosine`: low while the rate is high.
+
+    Args:
+        epochs, pct_start, steps_per_epoch: as those of `one_cycle_cosine`.
+        base_momentum: the momentum at the rate's peak, in [0, 1). Default: 0.85.
+        max_momentum: the momentum at both ends, in [0, 1). Default: 0.95.
+
+    Returns:
+        `PiecewiseCosine`.
+
+    Raises:
+        ValueError: a momentum outside [0, 1), a share outside 0 to 1, or a length that is not positive.
+
+    Source: `torch.optim.lr_scheduler.OneCycleLR`; Smith, 2018, "A disciplined approach to neural network
+        hyper-parameters".
+    """
+    for name, value in (("base_momentum", base_momentum), ("max_momentum", max_momentum)):
+        if not 0 <= finite_number(name, value) < 1:
+            raise ValueError(f"Momentum must be at least 0 and below 1. Received: {name}={value}")
+    return _cosine_cycle(max_momentum, base_momentum, max_momentum, epochs, pct_start, steps_per_epoch)
+
+
+def _cosine_cycle(initial, middle, final, epochs, pct_start, steps_per_epoch):
+    end = epochs = positive_number("epochs", epochs, "The length of a run")
+    share = finite_number("pct_start", pct_start)
+    if not 0 <= share <= 1:
+        raise ValueError(f"The share of the run until the peak must be 0 to 1. Received: pct_start={share}")
+    turn = share * epochs
+    if steps_per_epoch is not None:
+        step = 1 / positive_number("steps_per_epoch", steps_per_epoch, "The number of steps of an epoch")
+        if epochs < 1.5 * step:
+            raise ValueError(
+                "A cycle needs two steps or more; train for longer. "
+                f"Received: epochs={epochs}, steps_per_epoch={steps_per_epoch}"
+            )
+        end, turn = epochs - step, turn - step  # torch counts from step 0 to step n - 1
+    if turn <= 0:  # a turn before the first step leaves that step a little way down, in torch too
+        return PiecewiseCosine((turn, end), (middle, final))
+    if turn >= end:
+        return PiecewiseCosine((0, end), (initial, middle))
+    return PiecewiseCosine((0, turn, end), (initial, middle, final))
