@@ -38,14 +38,17 @@ class DawnbenchLog(keras.callbacks.Callback):
         self.metric = metric
         self._lines = None
         self._begin = None
+        self._hours = 0.0
+        self._resumed_hours = None
 
     def on_train_begin(self, logs=None):
-        self._lines = None
+        self._lines = self._resumed_hours = None
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._lines is None:
-            self._lines, self._hours = earlier_lines(self.path, epoch) if epoch else ([], 0.0)
+            self._lines, hours = earlier_lines(self.path, epoch) if epoch else ([], 0.0)
+            self._hours = hours if self._resumed_hours is None else self._resumed_hours
         self._begin = perf_counter()
 
     def on_test_begin(self, logs=None):
@@ -66,6 +69,15 @@ class DawnbenchLog(keras.callbacks.Callback):
         self._lines.append(f"{epoch + 1}\t{self._hours:.8f}\t{100 * accuracy:.2f}")
         with atomic_write(self.path) as temporary:
             temporary.write_text("\n".join([HEADER, *self._lines]) + "\n", newline="\n")
+
+    def get_state(self):
+        """The hours of training so far, for a run that is stopped inside an epoch; see `set_state`."""
+        running = 0.0 if self._begin is None else (perf_counter() - self._begin) / 3600
+        return {"hours": self._hours + running}
+
+    def set_state(self, state):
+        """Go on from the hours that `get_state` gave. Call it after `on_epoch_begin`, or before any."""
+        self._resumed_hours = self._hours = state["hours"]
 
     def _stop_clock(self):
         if self._begin is not None:

@@ -36,19 +36,20 @@ class HistoryCSV(keras.callbacks.Callback):
     def __init__(self, path):
         super().__init__()
         self.path = Path(path)
-        self._rows = None
+        self._lines = None
 
     def on_train_begin(self, logs=None):
-        self._rows = None
+        self._lines = self._start = None
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._rows is not None:
+        if self._lines is not None:
             return
         columns = earlier_epochs(self.path, epoch) if epoch else {}
-        self._rows = rows_of(columns)
+        self._put_into_words(rows_of(columns))
         self._resumed_names = set(columns)
-        self._start = perf_counter() - columns.get("seconds", [0.0])[-1]
+        if self._start is None:
+            self._start = perf_counter() - columns.get("seconds", [0.0])[-1]
 
     def on_epoch_end(self, epoch, logs=None):
         row = log_row(epoch, logs)
@@ -56,8 +57,28 @@ class HistoryCSV(keras.callbacks.Callback):
         if self._resumed_names:
             check_same_metrics(self.path, self._resumed_names, row)
             self._resumed_names = None
-        self._rows.append(row)
-        write_history(self.path, columns_of(self._rows))
+        if row.keys() <= set(self._names):
+            self._lines.append(csv_line(row.get(name, math.nan) for name in self._names))
+        else:  # the first row, or a metric that was not there before
+            self._put_into_words([*self._earlier_rows(), row])
+        write_lines(self.path, self._names, self._lines)
+
+    def get_state(self):
+        """The seconds so far, for a run that is stopped inside an epoch; see `set_state`."""
+        return {"seconds": perf_counter() - self._start}
+
+    def set_state(self, state):
+        """Go on from the seconds that `get_state` gave. Call it after `on_train_begin`."""
+        self._start = perf_counter() - state["seconds"]
+
+    def _earlier_rows(self):
+        return rows_of(earlier_epochs(self.path, len(self._lines))) if self._lines else []
+
+    def _put_into_words(self, rows):
+        """Keep rows as the lines of the file: an epoch then costs as much after ten thousand others as at first."""
+        columns = columns_of(rows)
+        self._names = list(columns)
+        self._lines = [csv_line(values) for values in zip(*columns.values(), strict=True)]
 
 
 def read_history(path):
@@ -92,14 +113,22 @@ def read_history(path):
 
 def write_history(path, columns):
     """Write a dict of columns so that `read_history` gives it back, whole or not at all."""
+    write_lines(path, columns, [csv_line(row) for row in zip(*columns.values(), strict=True)])
+
+
+def csv_line(values):
+    """One row of the file; repr keeps every digit."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in zip(*columns.values(), strict=True):
-        # repr keeps every digit.
-        writer.writerow("" if math.isnan(value) else repr(value) for value in row)
+    csv.writer(text, lineterminator="\n").writerow("" if math.isnan(value) else repr(value) for value in values)
+    return text.getvalue()
+
+
+def write_lines(path, names, lines):
+    """Write a header and the lines of the rows, whole or not at all."""
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(names)
     with atomic_write(path) as temporary:
-        temporary.write_bytes(text.getvalue().encode())
+        temporary.write_bytes("".join([header.getvalue(), *lines]).encode())
 
 
 def earlier_epochs(path, epochs):

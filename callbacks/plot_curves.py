@@ -4,6 +4,7 @@ import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from time import perf_counter
 
 import keras
 
@@ -17,13 +18,16 @@ from .schedule_figure import plot_schedule
 __all__ = ["PlotCurves", "plot_history", "plot_schedule"]
 
 SUFFIXES = (".png", ".svg", ".pdf")
+ALWAYS_DRAWN = 100  # epochs
+SHARE = 1 / 20  # of the time, spent on drawing after those
 
 
 class PlotCurves(keras.callbacks.Callback):
     """Draws accuracy, loss and every other metric, and the learning rate beneath, after each epoch.
 
-    The file is replaced whole. In a Jupyter notebook the figure is shown too, and changes in place. Nothing else needs
-    a screen. If the file cannot be written there is one warning, and training goes on.
+    From the 101st epoch on, epochs are left out where drawing would take more than a twentieth of the time; the last
+    is always drawn. The file is replaced whole. In a Jupyter notebook the figure is shown too, and changes in place.
+    Nothing else needs a screen. If the file cannot be written there is one warning, and training goes on.
 
     Args:
         path: `.png`, `.svg` or `.pdf` file. Its folder is made if need be. Default: none, only show it in a notebook.
@@ -49,10 +53,13 @@ class PlotCurves(keras.callbacks.Callback):
         self._rows = []
         self._display = NotebookDisplay()
         self._begun = False
+        self._behind = False
+        self._next_drawing = 0.0
         self._warned = False
 
     def on_train_begin(self, logs=None):
-        self._begun = False
+        self._begun = self._behind = False
+        self._next_drawing = 0.0
         self._display = NotebookDisplay()  # the cell that runs this fit
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -65,9 +72,22 @@ class PlotCurves(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._rows.append(log_row(epoch, logs))
+        self._behind = len(self._rows) > ALWAYS_DRAWN and perf_counter() < self._next_drawing
+        if not self._behind:
+            self._draw_rows()
+
+    def on_train_end(self, logs=None):
+        if self._behind:
+            self._behind = False
+            self._draw_rows()
+
+    def _draw_rows(self):
+        began = perf_counter()
         columns = columns_of(self._rows)
         if paired_metrics(columns):
             self._draw(plot_history(columns, self.title, (self.params or {}).get("epochs")))
+        now = perf_counter()
+        self._next_drawing = now + (now - began) / SHARE
 
     def _earlier_rows(self, epoch):
         if not isinstance(self.history, Mapping):
