@@ -120,6 +120,8 @@ def load_weights(path, model):
     Raises:
         ValueError: they do not fit it.
     """
+    if not model.optimizer.built:  # else there would be no variables yet to load its state into
+        model.optimizer.build(model.trainable_variables)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # Keras skips an optimizer that does not fit with a mere warning
         try:

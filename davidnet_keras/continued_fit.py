@@ -141,8 +141,9 @@ def state_of(callback):
     """A callback's state; None if it has none that is known."""
     if hasattr(callback, "get_state"):
         return callback.get_state()
-    names = known_attributes(callback)
-    return {name: getattr(callback, name) for name in names} if names else None
+    # Keras makes some of them when training begins.
+    known = {name: getattr(callback, name) for name in known_attributes(callback) if hasattr(callback, name)}
+    return known or None
 
 
 def give_state(callback, state):
