@@ -159,12 +159,17 @@ def saying_how_to_resume(run_dir, place):
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        # Before the first write there is no run to continue.
-        begun = (Path(run_dir) / "recipe.json").exists()
-        interrupt.args = (f"Continue with: {command}" if begun else "Nothing was written.",)
+        saved = f"Saved after {interrupt.progress}. " if hasattr(interrupt, "progress") else ""
+        interrupt.args = (f"{saved}Continue with: {command}" if has_begun(run_dir) else "Nothing was written.",)
         raise
     except OSError as error:
-        raise UserError(f"The run stopped: {error}. Mend that, then continue with: {command}") from error
+        how = f"continue with: {command}" if has_begun(run_dir) else "start again."
+        raise UserError(f"The run stopped: {error}. Mend that, then {how}") from error
+
+
+def has_begun(run_dir):
+    """Whether there is a run to continue: not before the first write."""
+    return (Path(run_dir) / "recipe.json").exists()
 
 
 def settings_to_go_on_with(place, recipe, given):

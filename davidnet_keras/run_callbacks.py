@@ -1,7 +1,5 @@
 """What watches over a run: an end when the loss diverges, checkpoints, and a stop in good order when asked to."""
 
-import signal
-
 import keras
 import numpy as np
 
@@ -94,8 +92,4 @@ class SaveCheckpoint(keras.callbacks.Callback):
         self.folder.save_checkpoint(self.model, progress, run_state(self.model, self.callbacks, metrics))
 
     def _end(self, progress):
-        name = signal.Signals(self.stop.received).name
-        message = (
-            f"{name}: saved after {progress}; davidnet_keras.resume({str(self.folder.path)!r}) goes on from there."
-        )
-        raise Interrupted(self.stop.received, message)
+        raise Interrupted(self.stop.received, progress, self.folder.path)

@@ -12,12 +12,15 @@ class Interrupted(KeyboardInterrupt):
 
     Args:
         signal_number: the signal that asked; a program's exit code is 128 more, as shells have it.
-        message: what was saved and how to go on.
+        progress: how far the run was when it was saved; its text says so in words.
+        run_dir: the run's folder.
     """
 
-    def __init__(self, signal_number, message):
-        super().__init__(message)
+    def __init__(self, signal_number, progress, run_dir):
+        name = signal.Signals(signal_number).name
+        super().__init__(f"{name}: saved after {progress}; davidnet_keras.resume({str(run_dir)!r}) goes on from there.")
         self.signal_number = signal_number
+        self.progress = progress
 
 
 class StopSignals:

@@ -175,3 +175,17 @@ def test_a_terminal_with_ipython_stays_quiet(tmp_path, notebook, capsys):
     run(PlotCurves(tmp_path / "c.png"), [3.0])
     assert shown == []
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_very_long_run_is_not_spent_on_drawing(drawn, monkeypatch, tmp_path):
+    clock = iter(range(10**6))  # a second passes at each look at the clock: drawing takes one, an epoch one
+    monkeypatch.setattr(plot_curves, "perf_counter", lambda: next(clock))
+    callback = PlotCurves(tmp_path / "curves.png")
+    run(callback, [1.0] * 395)
+    lengths = [len(columns["loss"]) for columns, _, _ in drawn]
+    assert lengths[:100] == list(range(1, 101))
+    assert 10 <= len(lengths[100:]) <= 20
+    assert lengths[-1] < 395
+    callback.on_train_end()
+    callback.on_train_end()
+    assert [len(columns["loss"]) for columns, _, _ in drawn][len(lengths) :] == [395]

@@ -122,52 +122,61 @@ def straight(tmp_path_factory, witness):
     return start(tmp_path_factory.mktemp("straight") / "run", witness)
 
 
-@pytest.mark.parametrize(
-    ("moment", "newest"),
-    [
-        (("train", 0, 0), None),
-        (("train", 0, 2), (0, 2)),
-        (("train", 1, 1), (1, 1)),
-        (("test", 1, 1), (1, 2)),
-        (("epoch", 2, 0), (2, 2)),
-    ],
-)
-def test_a_run_that_was_killed_inside_an_epoch_ends_with_the_same_bits(
-    straight, witness, tmp_path, capsys, moment, newest
-):
-    folder = stop(tmp_path / "run", *moment, callbacks=[Witness()])
-    assert (folder.saved() or [None])[-1] == newest
-    keras.utils.set_random_seed(99)  # another process has another random state
+KILLS = [  # a moment of the run, and the checkpoint that is then the newest
+    (("train", 0, 0), None),
+    (("train", 0, 2), (0, 2)),
+    (("train", 1, 1), (1, 1)),
+    (("test", 1, 1), (1, 2)),
+    (("epoch", 2, 0), (2, 2)),
+]
+
+
+def test_a_run_that_was_killed_inside_its_epochs_ends_with_the_same_bits(straight, witness, tmp_path):
+    path, epochs, batches = tmp_path / "run", 0, 0
+    for moment, newest in KILLS:
+        mine = Witness()
+        with pytest.raises(KeyboardInterrupt):
+            if path.exists():
+                keras.utils.set_random_seed(99)  # another process has another random state
+                resume(path, progress=False, callbacks=[mine, At(*moment, die)])
+            else:
+                start(path, mine, At(*moment, die), checkpoint_every=1)
+        # No batch that a checkpoint holds is told again, and each comes with its own rate.
+        first = epochs * STEPS + batches
+        assert mine.batches == witness.batches[first : first + len(mine.batches)]
+        assert (RunFolder(path).saved() or [None])[-1] == newest
+        epochs, batches = newest or (0, 0)
     mine = Witness()
-    resumed = resume(folder.path, progress=False, callbacks=[mine])
+    resumed = resume(path, progress=False, callbacks=[mine])
     assert_same_end(straight, resumed)
-    # No batch is told twice, and each comes with its own rate.
-    epochs, batches = newest or (0, 0)
     assert mine.batches == witness.batches[epochs * STEPS + batches :]
     assert (mine.sum, mine.per_epoch) == (witness.sum, witness.per_epoch)
-    assert not folder.checkpoints.exists()
+    assert not RunFolder(path).checkpoints.exists()
 
 
-@pytest.mark.parametrize(
-    ("moment", "number", "saved"),
-    [
-        (("train", 1, 0), signal.SIGTERM, (1, 1)),
-        (("train", 1, 2), signal.SIGINT, (1, 3)),
-        (("test", 1, 0), signal.SIGTERM, (1, 3)),
-        (("epoch", 1, 0), signal.SIGHUP, (2, 0)),
-    ],
-)
-def test_a_signal_ends_the_run_after_the_batch_saved(straight, tmp_path, moment, number, saved):
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    seen = Witness()
-    with pytest.raises(Interrupted, match=rf"{number.name}: saved after .*resume\(") as stopped:
-        start(tmp_path / "run", seen, At(*moment, lambda: os.kill(os.getpid(), number)))
-    assert stopped.value.signal_number == number
-    folder = RunFolder(tmp_path / "run")
-    assert folder.saved()[-1] == saved
-    assert len(seen.batches) == saved[0] * STEPS + saved[1]
-    assert {each: signal.getsignal(each) for each in before} == before
-    assert_same_end(straight, resume(folder.path, progress=False, callbacks=[Witness()]))
+SIGNALS = [  # a moment of the run, the signal that comes, and the checkpoint that is written
+    (("train", 0, 0), signal.SIGTERM, (0, 1)),
+    (("train", 0, 2), signal.SIGINT, (0, 3)),
+    (("test", 1, 0), signal.SIGTERM, (1, 3)),
+    (("epoch", 1, 0), signal.SIGHUP, (2, 0)),
+]
+
+
+def test_a_signal_ends_the_run_after_the_batch_saved(straight, tmp_path):
+    path = tmp_path / "run"
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for moment, number, saved in SIGNALS:
+        last = Witness()
+        callbacks = [last, At(*moment, lambda number=number: os.kill(os.getpid(), number))]
+        with pytest.raises(Interrupted, match=rf"{number.name}: saved after .*resume\(") as stopped:
+            resume(path, progress=False, callbacks=callbacks) if path.exists() else start(path, *callbacks)
+        assert stopped.value.signal_number == number
+        assert RunFolder(path).saved()[-1] == saved
+        if last.batches:  # not where only the validation was left
+            seen = last.batches[-1][0] * STEPS + last.batches[-1][1] + 1
+            assert seen == saved[0] * STEPS + saved[1]
+        assert {each: signal.getsignal(each) for each in before} == before
+    assert_same_end(straight, resume(path, progress=False, callbacks=[Witness()]))
 
 
 def test_a_signal_in_the_last_epochs_end_lets_the_run_finish(straight, tmp_path):
