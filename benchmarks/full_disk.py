@@ -61,17 +61,19 @@ def verdict(what, code, lines, run, folder, expected):
     mended = wait(in_child(lambda: result_of(go_on, run), log)) == 0
     same = mended and result.read_text() == expected.read_text()
     good = code == 2 and len(lines) == 1 and not lines[0].startswith("Traceback") and same
-    print(f"{what}: exit code {code}, {len(lines)} sentence; left {', '.join(left) or 'no checkpoint'}; then ", end="")
+    print(
+        f"{what}: exit code {code}, sentences: {len(lines)}; left {', '.join(left) or 'no checkpoint'}; then ", end=""
+    )
     print("equal" if same else f"DIFFERENT: see {log}", flush=True)
-    if good and "1" in what[:3]:
-        print(f"    {lines[0]}")
+    for line in lines:
+        print(f"    {line}")
     return good
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--writes", type=int, nargs="+", default=[2, 3, 5, 8, 10], help="which writes fail, by number")
-    parser.add_argument("--rooms", type=int, nargs="+", default=[300, 500, 700, 900, 1000], help="disks, in KiB")
+    parser.add_argument("--rooms", type=int, nargs="+", default=[100, 200, 300, 400, 500], help="disks, in KiB")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="full-disk-"))
     reference(folder)
@@ -79,7 +81,7 @@ def main():
     for number in options.writes:
         run = folder / f"write{number}"
         code, lines = disturbed(run, folder / f"write{number}.log", lambda n=number: fail_rename(n, errno.EIO))
-        good += verdict(f"1 write of {number} fails", code, lines, run, folder, expected)
+        good += verdict(f"Write {number} fails", code, lines, run, folder, expected)
         count += 1
     for room in options.rooms:
         disk = folder / f"disk{room}"
@@ -92,7 +94,7 @@ def main():
             run = disk / f"room{room}"
             code, lines = disturbed(run, folder / f"room{room}.log")
             subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
-            good += verdict(f"1 disk of {room} KiB", code, lines, run, folder, expected)
+            good += verdict(f"A disk of {room} KiB", code, lines, run, folder, expected)
             count += 1
         finally:
             subprocess.run(["umount", str(disk)], check=True)
