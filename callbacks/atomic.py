@@ -1,9 +1,13 @@
 """Write a file whole or not at all."""
 
+import errno
 import os
+import re
 import secrets
 from contextlib import contextmanager
 from pathlib import Path
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}(\.[^.]+)?")
 
 
 @contextmanager
@@ -34,6 +38,31 @@ def atomic_write(path):
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())  # else a power cut could leave the new name on an empty file
         os.replace(temporary, target)
+        sync_folder(target.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder):
+    """Have a rename in a folder on disk before anything that is written later."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot
+            raise
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder):
+    """Remove the temporary files that `atomic_write` left in a folder when its process was killed.
+
+    Only for a folder that no other process is writing to.
+    """
+    for entry in Path(folder).iterdir():
+        if TEMPORARY.fullmatch(entry.name) and entry.is_file():
+            entry.unlink()

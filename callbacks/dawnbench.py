@@ -39,14 +39,16 @@ class DawnbenchLog(keras.callbacks.Callback):
         self.metric = metric
         self._lines = None
         self._clock = TrainingClock()
+        self._resumed_hours = None
 
     def on_train_begin(self, logs=None):
-        self._lines = None
+        self._lines = self._resumed_hours = None
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._lines is None:
             self._lines, hours = earlier_lines(self.path, epoch) if epoch else ([], 0.0)
+            hours = hours if self._resumed_hours is None else self._resumed_hours
             self._clock = TrainingClock(3600 * hours)
         self._clock.start()
 
@@ -68,6 +70,17 @@ class DawnbenchLog(keras.callbacks.Callback):
         self._lines.append(f"{epoch + 1}\t{self._clock.seconds / 3600:.8f}\t{100 * accuracy:.2f}")
         with atomic_write(self.path) as temporary:
             temporary.write_text("\n".join([HEADER, *self._lines]) + "\n", newline="\n")
+
+    def get_state(self):
+        """The hours of training so far, for a run that is stopped inside an epoch; see `set_state`."""
+        return {"hours": self._clock.so_far() / 3600}
+
+    def set_state(self, state):
+        """Go on from the hours that `get_state` gave. Call it after `on_epoch_begin`, or before any."""
+        self._resumed_hours = state["hours"]
+        if self._lines is not None:
+            self._clock = TrainingClock(3600 * state["hours"])
+            self._clock.start()
 
 
 def earlier_lines(path, epochs):

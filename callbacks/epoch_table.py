@@ -48,6 +48,14 @@ class EpochTable(keras.callbacks.Callback):
         cells["seconds"] = f"{perf_counter() - self._start:.1f}"
         self._print_row(cells)
 
+    def get_state(self):
+        """The seconds so far, for a run that is stopped; see `set_state`."""
+        return {"seconds": perf_counter() - self._start}
+
+    def set_state(self, state):
+        """Go on from the seconds that `get_state` gave."""
+        self._start = perf_counter() - state["seconds"]
+
     def _print_row(self, cells):
         titles = list(cells)
         if self._header is None or not set(titles) <= set(self._header):  # validation may begin in a later epoch

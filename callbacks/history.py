@@ -1,11 +1,12 @@
 """Keep the history of a run in a CSV file that is never torn."""
 
+import math
 from pathlib import Path
 from time import perf_counter
 
 import keras
 
-from .history_file import check_same_metrics, columns_of, earlier_epochs, log_row, rows_of, write_history
+from .history_file import check_same_metrics, columns_of, csv_line, earlier_epochs, log_row, rows_of, write_lines
 
 
 class HistoryCSV(keras.callbacks.Callback):
@@ -32,19 +33,20 @@ class HistoryCSV(keras.callbacks.Callback):
     def __init__(self, path):
         super().__init__()
         self.path = Path(path)
-        self._rows = None
+        self._lines = None
 
     def on_train_begin(self, logs=None):
-        self._rows = None
+        self._lines = self._start = None
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._rows is not None:
+        if self._lines is not None:
             return
         columns = earlier_epochs(self.path, epoch) if epoch else {}
-        self._rows = rows_of(columns)
+        self._put_into_words(rows_of(columns))
         self._resumed_names = set(columns)
-        self._start = perf_counter() - columns.get("seconds", [0.0])[-1]
+        if self._start is None:
+            self._start = perf_counter() - columns.get("seconds", [0.0])[-1]
 
     def on_epoch_end(self, epoch, logs=None):
         row = log_row(epoch, logs)
@@ -52,5 +54,25 @@ class HistoryCSV(keras.callbacks.Callback):
         if self._resumed_names:
             check_same_metrics(self.path, self._resumed_names, row)
             self._resumed_names = None
-        self._rows.append(row)
-        write_history(self.path, columns_of(self._rows))
+        if row.keys() <= set(self._names):
+            self._lines.append(csv_line(row.get(name, math.nan) for name in self._names))
+        else:  # the first row, or a metric that was not there before
+            self._put_into_words([*self._earlier_rows(), row])
+        write_lines(self.path, self._names, self._lines)
+
+    def get_state(self):
+        """The seconds so far, for a run that is stopped inside an epoch; see `set_state`."""
+        return {"seconds": perf_counter() - self._start}
+
+    def set_state(self, state):
+        """Go on from the seconds that `get_state` gave. Call it after `on_train_begin`."""
+        self._start = perf_counter() - state["seconds"]
+
+    def _earlier_rows(self):
+        return rows_of(earlier_epochs(self.path, len(self._lines))) if self._lines else []
+
+    def _put_into_words(self, rows):
+        """Keep rows as the lines of the file: an epoch then costs as much after ten thousand others as at first."""
+        columns = columns_of(rows)
+        self._names = list(columns)
+        self._lines = [csv_line(values) for values in zip(*columns.values(), strict=True)]

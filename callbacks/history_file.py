@@ -42,14 +42,22 @@ def read_history(path):
 
 def write_history(path, columns):
     """Write a dict of columns so that `read_history` gives it back, whole or not at all."""
+    write_lines(path, columns, [csv_line(row) for row in zip(*columns.values(), strict=True)])
+
+
+def csv_line(values):
+    """One row of the file; repr keeps every digit."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in zip(*columns.values(), strict=True):
-        # repr keeps every digit.
-        writer.writerow("" if math.isnan(value) else repr(value) for value in row)
+    csv.writer(text, lineterminator="\n").writerow("" if math.isnan(value) else repr(value) for value in values)
+    return text.getvalue()
+
+
+def write_lines(path, names, lines):
+    """Write a header and the lines of the rows, whole or not at all."""
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(names)
     with atomic_write(path) as temporary:
-        temporary.write_bytes(text.getvalue().encode())
+        temporary.write_bytes("".join([header.getvalue(), *lines]).encode())
 
 
 def earlier_epochs(path, epochs):

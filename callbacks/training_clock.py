@@ -26,6 +26,10 @@ class TrainingClock:
         """Begin an interval, as an epoch does."""
         self._start = perf_counter()
 
+    def so_far(self):
+        """The sum, with what has passed of an interval that is running."""
+        return self.seconds + (0.0 if self._start is None else perf_counter() - self._start)
+
     def stop(self, model):
         """End the interval, if one is running, once `model` has taken the steps that it was sent.
 

@@ -30,8 +30,9 @@ _HOMES = {
     "Recipe": "recipe",
     "SHAPES_CLASSES": "shapes",
     "load_shapes": "shapes",
+    "Interrupted": "stop_signals",
     "SumLossModel": "sum_loss",
-    "resume": "training",
+    "resume": "resuming",
     "train": "training",
 }
 __all__ = sorted(_HOMES)

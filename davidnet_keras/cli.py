@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import importlib
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,8 @@ from davidnet_keras.environment import quiet_import, tune_tensorflow
 from davidnet_keras.errors import UserError
 from davidnet_keras.recipe import RECIPES, Recipe
 
-DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
+# A program that a signal ends gives 128 more than the signal's number: 130 for Ctrl-C, 143 for SIGTERM.
+DONE, BAD_INPUT, SIGNALLED, INTERRUPTED = 0, 2, 128, 130
 PROGRAM = "python -m davidnet_keras"
 # Subcommand -> the module whose main(argv) does it and prints; imported only when asked for.
 COMMANDS = {"lr-find": "davidnet_keras.lr_find", "plot": "davidnet_keras.plot"}
@@ -48,7 +50,13 @@ class Place(Data):
         str | None, tyro.conf.arg(help="folder to write, new or empty; None: runs/<recipe>-<dataset>-<time>")
     ] = None
     resume: Annotated[
-        str | None, tyro.conf.arg(help="run folder to continue after its last finished epoch", metavar="RUN")
+        str | None, tyro.conf.arg(help="run folder to continue from its newest checkpoint", metavar="RUN")
+    ] = None
+    change_recipe: Annotated[
+        bool, tyro.conf.arg(help="with --resume: go on with the settings that are given here, where they differ")
+    ] = False
+    checkpoint_every: Annotated[
+        int | None, tyro.conf.arg(help="batches between checkpoints inside an epoch; None: only after each epoch")
     ] = None
 
 
@@ -108,7 +116,7 @@ def main(argv=None):
         return BAD_INPUT
     except KeyboardInterrupt as interrupt:
         print(f"\nInterrupted. {interrupt}", file=sys.stderr)
-        return INTERRUPTED
+        return SIGNALLED + getattr(interrupt, "signal_number", signal.SIGINT)
 
 
 def train_or_resume(argv):
@@ -124,17 +132,25 @@ def train(place, recipe):
     training = import_training()
     run_dir = place.run_dir or training.default_run_dir(recipe, place.dataset)
     with saying_how_to_resume(run_dir, place):
-        return training.train(recipe, place.dataset, place.data_dir, run_dir)
+        return training.train(recipe, place.dataset, place.data_dir, run_dir, checkpoint_every=place.checkpoint_every)
 
 
 def resume(place, recipe, given):
     """The rest of an earlier run."""
     if place.run_dir is not None:
         raise UserError("--resume continues in its own folder; leave out --run-dir.")
-    check_same_settings(place, recipe, given)
-    training = import_training()
+    wanted = settings_to_go_on_with(place, recipe, given)
+    import_training()
+    from davidnet_keras import resuming
+
     with saying_how_to_resume(place.resume, place):
-        return training.resume(place.resume, place.data_dir)
+        return resuming.resume(
+            place.resume,
+            place.data_dir,
+            recipe=wanted,
+            change_recipe=place.change_recipe,
+            checkpoint_every=place.checkpoint_every,
+        )
 
 
 def import_training():
@@ -155,27 +171,35 @@ def saying_how_to_resume(run_dir, place):
     command = f"{PROGRAM} --resume {shlex.join([str(run_dir), *data])}"
     try:
         yield
-    except KeyboardInterrupt:
-        # Before the first write there is no run to continue.
-        begun = (Path(run_dir) / "recipe.json").exists()
-        raise KeyboardInterrupt(f"Continue with: {command}" if begun else "Nothing was written.") from None
+    except KeyboardInterrupt as interrupt:
+        saved = f"Saved after {interrupt.progress}. " if hasattr(interrupt, "progress") else ""
+        interrupt.args = (f"{saved}Continue with: {command}" if has_begun(run_dir) else "Nothing was written.",)
+        raise
     except OSError as error:
-        raise UserError(f"The run stopped: {error}. Mend that, then continue with: {command}") from error
+        how = f"continue with: {command}" if has_begun(run_dir) else "start again."
+        raise UserError(f"The run stopped: {error}. Mend that, then {how}") from error
 
 
-def check_same_settings(place, recipe, given):
-    """Refuse to continue a run with other settings than it was begun with, naming the first that differs."""
+def has_begun(run_dir):
+    """Whether there is a run to continue: not before the first write."""
+    return (Path(run_dir) / "recipe.json").exists()
+
+
+def settings_to_go_on_with(place, recipe, given):
+    """The run's own recipe with the given flags; refused, before TensorFlow is imported, where they may not differ."""
+    from davidnet_keras.changes import check_changes
     from davidnet_keras.run_folder import RunFolder
 
     begun, conditions = RunFolder(place.resume).read_recipe()
-    before = dataclasses.asdict(begun) | {"recipe": begun.name, "dataset": conditions["dataset"]}
-    now = dataclasses.asdict(recipe) | {"recipe": recipe.name, "dataset": place.dataset}
-    for name in sorted(given & before.keys()):
-        if now[name] != before[name]:
-            raise UserError(
-                f"A run goes on with the settings it was begun with; leave out --{name.replace('_', '-')}, or start "
-                f"a new run. Received: {name}={now[name]}, begun with {before[name]}"
-            )
+    if "dataset" in given and place.dataset != conditions["dataset"]:
+        raise UserError(
+            f"A run goes on with the pictures it was begun with; leave out --dataset, or start a new run. "
+            f"Received: dataset={place.dataset}, begun with {conditions['dataset']}"
+        )
+    named = {name: getattr(recipe, name) for name in given & {item.name for item in dataclasses.fields(Recipe)}}
+    wanted = dataclasses.replace(begun, **named, name=recipe.name if "recipe" in given else begun.name)
+    check_changes(begun, wanted, place.change_recipe)
+    return wanted
 
 
 def summary(result, seconds):

@@ -46,6 +46,9 @@ class Recipe:
     flip: bool = setting(True, "mirror each picture left to right with probability 1/2")
     cutout: int = setting(0, "side in pixels of the square cut out of each picture; 0: none", at_least=0, at_most=32)
     precision: Precision = setting("auto", "arithmetic of the layers; auto: what this hardware has instructions for")
+    deterministic: bool = setting(
+        False, "the same bits from the same seed: only kernels that add in a fixed order, slower on a GPU"
+    )
     seed: int = setting(0, "of weights, shuffle, augmentation and dropout", at_least=0, at_most=2**31 - 1)
 
     def __post_init__(self):

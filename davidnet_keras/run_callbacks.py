@@ -1,9 +1,17 @@
-"""What watches over a run: an end when the loss diverges, and a checkpoint after every epoch."""
+"""What watches over a run: an end when the loss diverges, checkpoints, and a stop in good order when asked to."""
 
 import keras
 import numpy as np
 
+from davidnet_keras.checkpoint import Progress, not_finite
+from davidnet_keras.continued_fit import metric_values, run_state
 from davidnet_keras.errors import UserError
+from davidnet_keras.stop_signals import Interrupted
+
+DIVERGED = (
+    "The {} became NaN or infinite; start a new run with a lower learning rate or a longer warm-up, or continue from "
+    "the last good checkpoint with a lower rate: --resume RUN --change-recipe --learning-rate RATE."
+)
 
 
 class StopWhenDiverged(keras.callbacks.Callback):
@@ -21,17 +29,67 @@ class StopWhenDiverged(keras.callbacks.Callback):
 
     def _check(self, logs, *names):
         if not all(np.isfinite(logs[name]) for name in names if name in (logs or {})):
-            raise UserError(
-                "The loss became NaN or infinite; start a new run with a lower learning rate or a longer warm-up."
-            )
+            raise UserError(DIVERGED.format("loss"))
 
 
 class SaveCheckpoint(keras.callbacks.Callback):
-    """Saves the model after every epoch."""
+    """Saves the run after every epoch, and inside one every so many batches and when a signal asks it to stop.
 
-    def __init__(self, folder):
+    It must be the last of the callbacks: an epoch that has a checkpoint has then been recorded whole, and what others
+    changed for the validation (averaged weights) has been changed back. Weights that are not finite are never saved.
+
+    Args:
+        folder: `RunFolder`.
+        stop: `StopSignals`, or None.
+        every: batches between two checkpoints inside an epoch; None for none.
+
+    Raises:
+        Interrupted: during training, once the batch is finished and saved, if `stop` has received a signal.
+        UserError: the weights became NaN or infinite.
+    """
+
+    def __init__(self, folder, stop=None, every=None):
         super().__init__()
-        self.folder = folder
+        self.folder, self.stop, self.every = folder, stop, every
+        self.callbacks = [self]  # all of the run's, once it is known
+        self._metrics = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        seen, steps = batch + 1, self.params["steps"]
+        if seen == steps:
+            self._metrics = metric_values(self.model)  # the validation sets them back
+        if self._asked_to_stop():
+            self._save(Progress(self._epoch, seen))
+            self._end(Progress(self._epoch, seen))
+        elif self.every and seen % self.every == 0 and seen < steps:  # the epoch's own comes right after its last
+            self._save(Progress(self._epoch, seen))
+
+    def on_test_batch_end(self, batch, logs=None):
+        if self._asked_to_stop():
+            self.model.stop_evaluating = True
+
+    def on_test_end(self, logs=None):
+        if self._asked_to_stop() and self._metrics is not None:
+            progress = Progress(self._epoch, self.params["steps"])
+            self._save(progress, self._metrics)
+            self._end(progress)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.folder.save_checkpoint(self.model, epoch + 1)
+        self._save(Progress(epoch + 1))
+        if self._asked_to_stop() and epoch + 1 < self.params["epochs"]:  # else the run is over anyway
+            self._end(Progress(epoch + 1))
+
+    def _asked_to_stop(self):
+        return self.stop is not None and self.stop.received is not None
+
+    def _save(self, progress, metrics=None):
+        wrong = not_finite(self.model)
+        if wrong:
+            raise UserError(DIVERGED.format(f"weights ({wrong})"))
+        self.folder.save_checkpoint(self.model, progress, run_state(self.model, self.callbacks, metrics))
+
+    def _end(self, progress):
+        raise Interrupted(self.stop.received, progress, self.folder.path)

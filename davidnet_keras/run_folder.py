@@ -9,11 +9,12 @@ from pathlib import Path
 import filelock
 
 from davidnet_callbacks import atomic_write
+from davidnet_callbacks.atomic import TEMPORARY, remove_leftovers
 from davidnet_keras.errors import UserError
 from davidnet_keras.recipe import Recipe
 
 CONDITIONS = ("dataset", "data", "precision", "precision_reason")  # what a resumed run needs beside the recipe
-CHECKPOINT = re.compile(r"epoch-(\d+)\.keras")
+CHECKPOINT = re.compile(r"epoch-(\d+)(?:-batch-(\d+))?\.keras")
 
 
 class RunFolder:
@@ -23,7 +24,7 @@ class RunFolder:
         path: the folder; `create` makes it, `open` takes up one that holds a run.
 
     Files: recipe.json, history.csv, curves.png, lr.png, log.tsv, model.keras (once finished), and while it runs
-    checkpoints/epoch-NNNN.keras, the newest two.
+    checkpoints/epoch-NNNN.keras or epoch-NNNN-batch-NNNNNN.keras, the newest two.
     """
 
     def __init__(self, path):
@@ -32,6 +33,7 @@ class RunFolder:
         self.curves, self.rates, self.log = self.path / "curves.png", self.path / "lr.png", self.path / "log.tsv"
         self.model, self.checkpoints = self.path / "model.keras", self.path / "checkpoints"
         self._lock = filelock.FileLock(self.path / ".lock", blocking=False)
+        self._run_id = None
 
     @classmethod
     def create(cls, path):
@@ -42,13 +44,16 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"The run folder {path} cannot be made ({error.strerror}); name another.") from None
         folder._acquire()
-        used = [entry.name for entry in folder.path.iterdir() if entry.name != ".lock"]
+        names = (entry.name for entry in folder.path.iterdir())
+        # A process killed while it wrote recipe.json has left its lock and a temporary file, and no run.
+        used = [name for name in names if name != ".lock" and not TEMPORARY.fullmatch(name)]
         if used:
             folder.close()
             raise UserError(
                 f"The run folder {path} is in use already (it holds {sorted(used)[0]}); "
                 f"name another, or continue that run with --resume {path}."
             )
+        folder._remove_leftovers()
         return folder
 
     @classmethod
@@ -57,7 +62,16 @@ class RunFolder:
         folder = cls(path)
         folder._check_there()
         folder._acquire()
+        folder._remove_leftovers()
         return folder
+
+    def _remove_leftovers(self):
+        """Remove the temporary files of a process that was killed while it wrote; the lock says that it is gone."""
+        remove_leftovers(self.path)
+        if self.checkpoints.is_dir():
+            remove_leftovers(self.checkpoints)
+            for unnamed in self.checkpoints.glob("tmp????????"):  # Keras's own, where memory is short
+                unnamed.unlink()
 
     def _check_there(self):
         if not self.recipe.is_file():
@@ -84,7 +98,7 @@ class RunFolder:
         self.close()
 
     def write_recipe(self, recipe, **conditions):
-        """recipe.json: the recipe, and what else fixes or explains the result (data, precision, versions)."""
+        """recipe.json: the recipe, and what else fixes or explains the result (data, precision, versions, changes)."""
         text = json.dumps({"recipe": asdict(recipe), **conditions}, indent=2)
         with atomic_write(self.recipe) as temporary:
             temporary.write_text(text + "\n")
@@ -107,40 +121,69 @@ class RunFolder:
                 f"{self.recipe} is not a recipe that this version wrote ({error}); start a new run."
             ) from None
 
-    def checkpoint(self, epochs):
-        """Where the checkpoint after so many epochs stands."""
-        return self.checkpoints / f"epoch-{epochs:04d}.keras"
+    def checkpoint(self, epochs, batches=0):
+        """Where the checkpoint stands that was written after so many epochs, and batches of the next."""
+        inside = f"-batch-{batches:06d}" if batches else ""
+        return self.checkpoints / f"epoch-{epochs:04d}{inside}.keras"
 
-    def saved_epochs(self):
-        """The finished epochs of each checkpoint there is, ascending."""
+    def saved(self):
+        """[(epochs, batches)] of the checkpoints there are, ascending."""
         if not self.checkpoints.is_dir():
             return []
         found = (CHECKPOINT.fullmatch(entry.name) for entry in self.checkpoints.iterdir())
-        return sorted(int(match[1]) for match in found if match)
+        return sorted((int(match[1]), int(match[2] or 0)) for match in found if match)
 
-    def save_checkpoint(self, model, epochs):
-        """Save the model whole (weights, optimizer, dropout counters), then drop all but the newest two."""
+    def save_checkpoint(self, model, progress, state):
+        """Save the run whole, then drop all but the newest two checkpoints.
+
+        Args: as `write_checkpoint`.
+        """
+        from davidnet_keras.checkpoint import write_checkpoint
+
         self.checkpoints.mkdir(exist_ok=True)
-        with atomic_write(self.checkpoint(epochs)) as temporary:
-            model.save(temporary)
-        for old in self.saved_epochs()[:-2]:
-            self.checkpoint(old).unlink()
+        with atomic_write(self.checkpoint(*progress)) as temporary:
+            write_checkpoint(temporary, model, self.run_id(), progress, state)
+        for old in self.saved()[:-2]:
+            self.checkpoint(*old).unlink()
 
-    def load_checkpoint(self):
-        """(model, finished epochs) from the newest checkpoint that can be read; (None, 0) if there is none."""
-        import keras  # here, so that the command line can look at a run without waiting for TensorFlow
+    def newest_checkpoint(self):
+        """(path, progress, state) of the newest checkpoint that is whole and this run's; None if there is none at all.
 
-        saved = self.saved_epochs()
-        for epochs in reversed(saved):
+        A newer one that is refused is renamed, so that it does not count as one of the newest two any more.
+        """
+        from davidnet_keras.checkpoint import DamagedCheckpoint, read_checkpoint
+
+        refused = []
+        for saved in reversed(self.saved()):
+            path = self.checkpoint(*saved)
             try:
-                return keras.saving.load_model(self.checkpoint(epochs)), epochs
-            except Exception as error:  # a damaged file shows itself as almost anything: zip, HDF5, JSON, missing keys
-                print(f"{self.checkpoint(epochs)} cannot be read ({type(error).__name__}); trying the one before.")
-        if saved:
-            raise UserError(f"No checkpoint in {self.checkpoints} can be read; start a new run.")
-        return None, 0
+                progress, state = read_checkpoint(path, self.run_id())
+                if progress != saved:
+                    raise DamagedCheckpoint(f"it was written after {progress}, not when its name says")
+            except DamagedCheckpoint as error:
+                print(f"{path} cannot be used: {error}; trying the one before.")
+                refused.append(path)
+                continue
+            for newer in refused:
+                newer.rename(newer.with_name(newer.name + ".refused"))
+            return path, progress, state
+        if refused:
+            raise UserError(f"No checkpoint in {self.checkpoints} can be used; start a new run.")
+        return None
 
-    def finish(self, epochs):
-        """The last checkpoint becomes model.keras; the others go."""
-        self.checkpoint(epochs).replace(self.model)
-        shutil.rmtree(self.checkpoints)
+    def run_id(self):
+        """The name that this run alone has; every checkpoint bears it."""
+        if self._run_id is None:
+            self._run_id = self.read_recipe()[1].get("run", "")
+        return self._run_id
+
+    def finish(self, model):
+        """Save the trained model as model.keras; then the checkpoints go."""
+        with atomic_write(self.model) as temporary:
+            model.save(temporary)
+        self.drop_checkpoints()
+
+    def drop_checkpoints(self):
+        """Remove the checkpoints of a run that is over; a kill may have come between its model and this."""
+        if self.checkpoints.exists():
+            shutil.rmtree(self.checkpoints)

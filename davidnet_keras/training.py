@@ -1,6 +1,7 @@
 """Recipe -> data -> model -> fit -> run folder."""
 
 import time
+import uuid
 import zlib
 from importlib.metadata import version
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 from tqdm.keras import TqdmCallback
 
 from davidnet_callbacks import (
@@ -20,10 +22,10 @@ from davidnet_callbacks import (
     plot_schedule,
     read_history,
 )
-from davidnet_callbacks.dawnbench import earlier_lines
-from davidnet_callbacks.history_file import earlier_epochs
 from davidnet_keras.augment import Augmentation, Cutout, RandomCrop, RandomFlip
+from davidnet_keras.checkpoint import Progress
 from davidnet_keras.cifar import load_cifar10, load_cifar100
+from davidnet_keras.continued_fit import ContinuedCallbacks, data_start
 from davidnet_keras.errors import UserError
 from davidnet_keras.model import DavidNet
 from davidnet_keras.optimizer import MomentumSGD
@@ -33,6 +35,7 @@ from davidnet_keras.recipe import RECIPES
 from davidnet_keras.run_callbacks import SaveCheckpoint, StopWhenDiverged
 from davidnet_keras.run_folder import RunFolder
 from davidnet_keras.shapes import load_shapes
+from davidnet_keras.stop_signals import StopSignals
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "shapes": 10}
 EVALUATION_BATCH_SIZE = 1000
@@ -46,7 +49,15 @@ class Run(NamedTuple):
     run_dir: Path
 
 
-def train(recipe=RECIPES["davidnet"], dataset="cifar10", data_dir=None, run_dir=None, callbacks=(), progress=True):
+def train(
+    recipe=RECIPES["davidnet"],
+    dataset="cifar10",
+    data_dir=None,
+    run_dir=None,
+    callbacks=(),
+    progress=True,
+    checkpoint_every=None,
+):
     """Train by a recipe and write the run folder.
 
     Args:
@@ -54,64 +65,49 @@ def train(recipe=RECIPES["davidnet"], dataset="cifar10", data_dir=None, run_dir=
         dataset: "cifar10", "cifar100" or "shapes".
         data_dir: folder or archive with CIFAR; None: Keras's cache, filled by a download. Not used by "shapes".
         run_dir: folder to write, new or empty; None: `runs/<recipe>-<dataset>-<time>`.
-        callbacks: further `keras.callbacks.Callback` objects, run before the checkpoint of each epoch.
+        callbacks: further `keras.callbacks.Callback` objects, run before the checkpoint of each epoch. One that has
+            state keeps it over a `resume` by `get_state()`, a dict of plain values and NumPy arrays, and
+            `set_state(state)`; Keras's EarlyStopping, ReduceLROnPlateau, ModelCheckpoint and SwapEMAWeights need
+            nothing.
         progress: bool, whether to show progress bars and the epoch table.
+        checkpoint_every: batches between checkpoints inside an epoch; None: only after each epoch.
 
     Returns:
         `Run(model, history, run_dir)`.
 
     Raises:
-        UserError (a ValueError): data or folder cannot be used; the loss became NaN.
+        UserError (a ValueError): data or folder cannot be used; the loss or the weights became NaN.
+        Interrupted (a KeyboardInterrupt): Ctrl-C, SIGTERM or SIGHUP came; the batch was finished and the run saved.
+        OSError: a file cannot be written; the last checkpoint is as it was.
     """
     if dataset not in CLASSES:
         raise UserError(f"There is no such data set; choose {', '.join(CLASSES)}. Received: dataset={dataset!r}")
+    check_checkpoint_every(checkpoint_every)
     data = load(dataset, data_dir)
     check_batch_size(recipe, data)
     with RunFolder.create(run_dir or default_run_dir(recipe, dataset)) as folder:
         precision, reason = choose_precision(recipe.precision)
-        folder.write_recipe(recipe, **conditions(dataset, data, precision, reason))
+        folder.write_recipe(
+            recipe,
+            run=uuid.uuid4().hex,
+            checkpoint_every=checkpoint_every,
+            **conditions(dataset, data, precision, reason),
+        )
         if progress:
             print(
                 f"{len(data[0][0]):,} pictures of {dataset}, {recipe.epochs} epochs, {precision} ({reason}), {device()}"
             )
-        keras.utils.set_random_seed(recipe.seed)
-        model = build_model(recipe, CLASSES[dataset], data, precision)
-        return fit(model, recipe, data, folder, 0, callbacks, progress)
+        model = new_model(recipe, CLASSES[dataset], data, precision)
+        return fit(model, recipe, data, folder, Progress(0), None, callbacks, progress, checkpoint_every)
 
 
-def resume(run_dir, data_dir=None, callbacks=(), progress=True):
-    """Continue a run after its last finished epoch, as if it had never stopped.
-
-    Args, Returns, Raises: as `train`; the recipe, the data set's name and the precision come from the run folder, and
-    the data must be the same.
-    """
-    with RunFolder.open(run_dir) as folder:
-        recipe, before = folder.read_recipe()
-        if folder.model.exists():
-            return Run(keras.saving.load_model(folder.model), read_history(folder.history), folder.path)
-        data = load(before["dataset"], data_dir)
-        now = conditions(before["dataset"], data, before["precision"], before["precision_reason"])
-        if now["data"] != before["data"]:
-            raise UserError(
-                f"These are not the pictures that {run_dir} was trained on; give the same --data-dir as then."
-            )
-        keras.utils.set_random_seed(recipe.seed)
-        model, epochs = folder.load_checkpoint()
-        if model is None:
-            model = build_model(recipe, CLASSES[before["dataset"]], data, before["precision"])
-        check_records(folder, epochs)
-        return fit(model, recipe, data, folder, epochs, callbacks, progress)
-
-
-def check_records(folder, epochs):
-    """Refuse to go on from records that do not hold the finished epochs, before anything is written over."""
-    if not epochs:
-        return
-    try:
-        earlier_epochs(folder.history, epochs)
-        earlier_lines(folder.log, epochs)
-    except (OSError, ValueError) as error:
-        raise UserError(f"The run cannot go on: {error}") from error
+def check_checkpoint_every(batches):
+    """UserError unless it is a number of batches, or None."""
+    if batches is not None and (not isinstance(batches, int) or isinstance(batches, bool) or batches < 1):
+        raise UserError(
+            f"Checkpoints are written every 1 batch or more, or not inside epochs at all. Received: "
+            f"checkpoint_every={batches!r}"
+        )
 
 
 def default_run_dir(recipe, dataset):
@@ -135,17 +131,30 @@ def check_batch_size(recipe, data):
 
 def conditions(dataset, data, precision, reason):
     """What beside the recipe fixes or explains a result, for recipe.json."""
-    checksum = 0
-    for array in (array for split in data for array in split):
-        checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
     return {
         "dataset": dataset,
-        "data": {"train": len(data[0][0]), "test": len(data[1][0]), "crc32": f"{checksum:08x}"},
+        "data": fingerprint(data),
         "precision": precision,
         "precision_reason": reason,
         "device": device(),
         "versions": {name: version(name) for name in ("davidnet_keras", "tensorflow", "keras", "numpy")},
     }
+
+
+def fingerprint(data):
+    """Sizes and checksum, by which the same pictures and labels are known again."""
+    checksum = 0
+    for array in (array for split in data for array in split):
+        checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
+    return {"train": len(data[0][0]), "test": len(data[1][0]), "crc32": f"{checksum:08x}"}
+
+
+def new_model(recipe, num_classes, data, precision):
+    """`build_model` from the recipe's seed, in a TensorFlow set to the recipe's determinism."""
+    keras.utils.set_random_seed(recipe.seed)
+    if recipe.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    return build_model(recipe, num_classes, data, precision)
 
 
 def build_model(recipe, num_classes, data, precision):
@@ -172,40 +181,45 @@ def augmentation(recipe, mean):
     return Augmentation(layers)
 
 
-def training_data(model, recipe, data, initial_epoch=0):
-    """The training set as an endless `tf.data.Dataset` of augmented batches."""
+def training_data(model, recipe, data, start=(0, 0)):
+    """The training set as an endless `tf.data.Dataset` of augmented batches, from (epoch, step) on."""
     x_train, y_train = data[0]
     augment = augmentation(recipe, model.get_layer("normalize").mean.numpy().tolist())
-    return train_dataset(x_train, y_train, recipe.batch_size, augment, recipe.seed, initial_epoch)
+    return train_dataset(x_train, y_train, recipe.batch_size, augment, recipe.seed, *start)
 
 
-def fit(model, recipe, data, folder, initial_epoch, callbacks, progress):
-    """`model.fit` with the recipe's callbacks, into the run folder."""
+def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoint_every):
+    """`model.fit` with the recipe's callbacks, into the run folder, from where the run is."""
     (x_train, _), (x_test, y_test) = data
     steps = steps_per_epoch(len(x_train), recipe.batch_size)
     schedule = OneCycleTriangle(recipe.peak_rate, recipe.epochs, recipe.warmup_epochs)
     with atomic_write(folder.rates) as temporary:
         plot_schedule(schedule.schedule, recipe.epochs, steps).savefig(temporary)
-    model.fit(
-        training_data(model, recipe, data, initial_epoch),
-        epochs=recipe.epochs,
-        initial_epoch=initial_epoch,
-        steps_per_epoch=steps,
-        shuffle=False,  # the data set shuffles itself
-        validation_data=test_dataset(x_test, y_test, EVALUATION_BATCH_SIZE),
-        verbose=0,
-        callbacks=[
+    # A callback may have stopped the run in its last epoch: then there is only the end to make up for.
+    epochs = done.epochs if state and state["stopped"] and not done.batches else recipe.epochs
+    with StopSignals(announce=progress) as stop:
+        checkpoints = SaveCheckpoint(folder, stop, checkpoint_every)
+        checkpoints.callbacks = [
             StopWhenDiverged(),
             schedule,
-            *(progress_callbacks(recipe, folder, initial_epoch) if progress else []),
+            *(progress_callbacks(recipe, folder, done.epochs) if progress else []),
             HistoryCSV(folder.history),
             PlotCurves(folder.curves, history=folder.history),
             DawnbenchLog(folder.log),
             *callbacks,
-            SaveCheckpoint(folder),  # the last: an epoch that has a checkpoint has been recorded whole
-        ],
-    )
-    folder.finish(folder.saved_epochs()[-1])  # fewer than the recipe's if a callback stopped training
+            checkpoints,  # the last: an epoch that has a checkpoint has been recorded whole
+        ]
+        model.fit(
+            training_data(model, recipe, data, data_start(done, steps)),
+            epochs=epochs,
+            initial_epoch=done.epochs,
+            steps_per_epoch=steps,
+            shuffle=False,  # the data set shuffles itself
+            validation_data=test_dataset(x_test, y_test, EVALUATION_BATCH_SIZE),
+            verbose=0,
+            callbacks=ContinuedCallbacks(checkpoints.callbacks, model, done, state, epochs, steps),
+        )
+        folder.finish(model)
     return Run(model, read_history(folder.history), folder.path)
 
 

@@ -1,10 +1,12 @@
 """Files are written whole or not at all."""
 
+import errno
 import os
+import stat
 
 import pytest
 
-from davidnet_callbacks import atomic_write
+from davidnet_callbacks import atomic, atomic_write
 
 
 def test_the_content_appears_under_the_name(tmp_path):
@@ -54,3 +56,37 @@ def test_the_file_has_the_permissions_of_any_new_file(tmp_path):
     with atomic_write(tmp_path / "a") as temporary:
         temporary.touch()
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_the_rename_is_on_disk_before_the_block_is_over(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(atomic.os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    with atomic_write(tmp_path / "a") as temporary:
+        temporary.touch()
+    assert synced == [(tmp_path / "a").stat().st_ino, tmp_path.stat().st_ino]
+
+
+def test_a_file_system_that_cannot_sync_folders_is_no_error(tmp_path, monkeypatch):
+    real = os.fsync
+
+    def fsync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(handle)
+
+    monkeypatch.setattr(atomic.os, "fsync", fsync)
+    with atomic_write(tmp_path / "a") as temporary:
+        temporary.write_text("x")
+    assert (tmp_path / "a").read_text() == "x"
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "a.b.csv") as temporary:
+        temporary.write_text("half")
+        kept = temporary.name
+        raise KeyboardInterrupt
+    others = {".hidden", "a.0123456789ab.csv", ".a.0123.csv", ".a.0123456789ab.csv.mine.txt"}
+    for name in (kept, ".a.0123456789ab", *others):
+        (tmp_path / name).write_text("x")
+    atomic.remove_leftovers(tmp_path)
+    assert {entry.name for entry in tmp_path.iterdir()} == others

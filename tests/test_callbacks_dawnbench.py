@@ -104,3 +104,23 @@ def test_fit_and_evaluate_call_it(tmp_path):
     model.fit(x, y, epochs=2, verbose=0, validation_data=(x, y), callbacks=[log])
     accuracy = 100 * model.evaluate(x, y, verbose=0)[1]
     assert (tmp_path / "log.tsv").read_text().splitlines()[-1] == f"2\t0.00000000\t{accuracy:.2f}"
+
+
+def test_the_hours_go_on_from_their_state(tmp_path):
+    logs = {"val_accuracy": 0.5}
+    first = DawnbenchLog(tmp_path / "log.tsv")
+    first.on_train_begin()
+    first.on_epoch_begin(0)
+    first.on_epoch_end(0, logs)
+    for when in ("before the epoch", "inside it"):
+        callback = DawnbenchLog(tmp_path / "log.tsv")
+        callback.on_train_begin()
+        if when == "before the epoch":
+            callback.set_state({"hours": 2.0})
+        callback.on_epoch_begin(1)
+        if when == "inside it":
+            callback.set_state({"hours": 3.0})
+        assert 2 <= callback.get_state()["hours"] < 3.1
+        callback.on_epoch_end(1, logs)
+        hours = float((tmp_path / "log.tsv").read_text().splitlines()[2].split("\t")[1])
+        assert hours == pytest.approx(2 if when == "before the epoch" else 3, abs=0.1)

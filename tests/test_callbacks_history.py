@@ -199,3 +199,17 @@ def test_whatever_is_written_is_read_back(tmp_path_factory, logs):
     rows = [{"epoch": number} | row for number, row in enumerate(logs, 1)]
     write_history(path, columns_of(rows))
     assert rows_of(read_history(path)) == rows
+
+
+def test_the_clock_goes_on_from_its_state_rather_than_from_the_last_row(tmp_path):
+    callback = HistoryCSV(tmp_path / "history.csv")
+    callback.on_train_begin()
+    callback.set_state({"seconds": 1000.0})
+    callback.on_epoch_begin(0)
+    callback.on_epoch_end(0, {"loss": 1.0})
+    assert 1000 <= read_history(callback.path)["seconds"][0] < 1100
+    assert 1000 <= callback.get_state()["seconds"] < 1100
+    callback.set_state({"seconds": 5000.0})  # inside an epoch
+    callback.on_epoch_begin(1)
+    callback.on_epoch_end(1, {"loss": 1.0})
+    assert 5000 <= read_history(callback.path)["seconds"][1] < 5100

@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 
@@ -112,9 +113,34 @@ def test_an_interruption_says_how_to_go_on_and_resume_does(capsys, tmp_path, few
         assert main([*TINY, "--run-dir", str(run)]) == INTERRUPTED
     printed = capsys.readouterr().err
     assert f"python -m davidnet_keras --resume '{run}'" in printed
-    assert "--epochs" in refused(capsys, "--resume", str(run), "--epochs", "7")
+    assert "leave out --epochs, or start a new run" in refused(capsys, "--resume", str(run), "--epochs", "7")
     assert main(["--resume", str(run), "--epochs", "1"]) == DONE
     assert json.loads((run / "recipe.json").read_text())["recipe"]["epochs"] == 1
+
+
+def test_sigterm_saves_and_gives_143_and_a_changed_recipe_must_be_asked_for(
+    capsys, tmp_path, few_pictures, monkeypatch
+):
+    from davidnet_keras import run_callbacks
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            run_callbacks.StopWhenDiverged, "on_epoch_begin", lambda *_: signal.raise_signal(signal.SIGTERM)
+        )
+        assert main([*TINY, "--run-dir", str(run), "--checkpoint-every", "1"]) == 143
+    printed = capsys.readouterr().err
+    assert f"Saved after 0 epochs and 1 batch. Continue with: python -m davidnet_keras --resume {run}" in printed
+    assert [entry.name for entry in (run / "checkpoints").iterdir()] == ["epoch-0000-batch-000001.keras"]
+    changed = ["--resume", str(run), "--epochs", "2", "--no-flip"]
+    message = refused(capsys, *changed)
+    assert "epochs=2, begun with 1; flip=False, begun with True" in message
+    assert "pictures it was begun with" in refused(capsys, "--resume", str(run), "--dataset", "cifar10")
+    assert main([*changed, "--change-recipe"]) == DONE
+    settings = json.loads((run / "recipe.json").read_text())
+    assert settings["recipe"]["epochs"] == 2
+    assert settings["changes"][0]["changed"] == {"epochs": [1, 2], "flip": [True, False]}
+    assert settings["changes"][0]["after"] == "0 epochs and 1 batch"
 
 
 def test_a_file_that_cannot_be_written_ends_the_run_with_a_sentence(capsys, tmp_path, few_pictures, monkeypatch):
@@ -127,6 +153,17 @@ def test_a_file_that_cannot_be_written_ends_the_run_with_a_sentence(capsys, tmp_
     printed = refused(capsys, *TINY, "--run-dir", str(tmp_path / "run"))
     assert "No space left on device" in printed
     assert "--resume" in printed
+
+
+def test_a_disk_that_is_full_from_the_start_says_to_start_again(capsys, tmp_path, few_pictures, monkeypatch):
+    from davidnet_keras import training
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training.RunFolder, "write_recipe", full)
+    printed = refused(capsys, *TINY, "--run-dir", str(tmp_path / "run"))
+    assert "No space left on device. Mend that, then start again." in printed
 
 
 def test_user_errors_are_value_errors():

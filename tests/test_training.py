@@ -142,7 +142,7 @@ def test_a_diverging_run_says_so_and_keeps_its_last_good_checkpoint(tmp_path):
     with pytest.raises(UserError, match="NaN or infinite"):
         train_shapes(tmp_path / "run", callbacks=[Poison()])
     folder = RunFolder(tmp_path / "run")
-    assert folder.saved_epochs() == [1]
+    assert folder.saved() == [(1, 0)]
     for weight in keras.saving.load_model(folder.checkpoint(1)).get_weights():
         assert np.isfinite(weight).all()
     assert len(rows_of(folder.history)) == 1

@@ -1,0 +1,208 @@
+"""Kill a run at random moments, resume it, and compare its end with that of a run that was never killed.
+
+    python benchmarks/kill_and_resume.py --kills 30
+
+A short run on the embedded data set (width 2, a few pictures, everything else as always, with `--deterministic`) is
+sent SIGKILL: by turns while it trains, validates, writes a checkpoint and plots, at a random one of these moments and a
+random time into it; every fifth time at any time at all. Then `resume` finishes it. Equal means: the same bits in every
+weight and optimizer variable, and the same history.csv and log.tsv but for their columns of time.
+
+Processes are forked from one that has imported TensorFlow and not used it yet, which spares ten seconds each.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from davidnet_keras import Recipe, tune_tensorflow
+from davidnet_keras.shapes import load_shapes
+
+tune_tensorflow()
+
+from davidnet_keras import resuming, training  # noqa: E402
+
+RECIPE = Recipe(epochs=3, batch_size=16, width=2, cutout=4, precision="float32", deterministic=True, seed=3)
+CHECKPOINT_EVERY = 2
+PHASES = {"T": "training", "V": "validation", "C": "checkpoint", "P": "plotting"}
+
+
+def few_pictures():
+    """Instead of all: 6 steps an epoch, 2 of the validation."""
+    return load_shapes(train=90, test=30)
+
+
+def in_child(function, log, events=None):
+    """Start `function()` in a forked process; its exit code is what the function returns. Returns the process's id.
+
+    Args:
+        log: file that gets what it prints.
+        events: file descriptor that gets a letter when a phase begins, and the small letter when it ends; or None.
+    """
+    child = os.fork()
+    if child:
+        return child
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        training.load_shapes = few_pictures
+        training.EVALUATION_BATCH_SIZE = 15
+        if events is not None:
+            report_phases(events)
+        code = function()
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+def report_phases(events):
+    """Wrap what does the work of each phase, so that its beginning and its end are told."""
+
+    def telling(letter, function):
+        def wrapped(*args, **kwargs):
+            os.write(events, letter.encode())
+            result = function(*args, **kwargs)
+            os.write(events, letter.lower().encode())
+            return result
+
+        return wrapped
+
+    training.RunFolder.save_checkpoint = telling("C", training.RunFolder.save_checkpoint)
+    training.PlotCurves.on_epoch_end = telling("P", training.PlotCurves.on_epoch_end)
+    make_train, make_test = training.DavidNet.make_train_function, training.DavidNet.make_test_function
+
+    def make_train_function(model, force=False):
+        make_train(model, force)
+        model.train_function = telling("T", model.train_function)
+
+    def make_test_function(model, force=False):
+        # fit asks for it every epoch; once is enough.
+        fresh = model.test_function is None
+        make_test(model, force)
+        if fresh:
+            model.test_function = telling("V", model.test_function)
+
+    training.DavidNet.make_train_function, training.DavidNet.make_test_function = (
+        make_train_function,
+        make_test_function,
+    )
+
+
+def begin(run):
+    """A new run."""
+    return training.train(RECIPE, "shapes", run_dir=run, progress=False, checkpoint_every=CHECKPOINT_EVERY)
+
+
+def go_on(run):
+    """The rest of a run; a kill may have come before it had begun."""
+    return resuming.resume(run, progress=False) if (run / "recipe.json").exists() else begin(run)
+
+
+def result_of(train, run):
+    """Train, and put what makes two runs equal beside the run folder."""
+    done = train(run)
+    digest = hashlib.sha256()
+    for variable in (*done.model.weights, *done.model.optimizer.variables):
+        digest.update(variable.numpy().tobytes())
+    log = [line.split("\t")[::2] for line in (run / "log.tsv").read_text().splitlines()]
+    history = {name: column for name, column in done.history.items() if name != "seconds"}
+    run.with_suffix(".json").write_text(json.dumps({"sha256": digest.hexdigest(), "history": history, "log": log}))
+
+
+def wait(child):
+    """The exit code of a child: 128 more than the signal's number if one killed it."""
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code if code >= 0 else 128 - code
+
+
+def reference(folder):
+    """Run once without a kill: ({letter: seconds that each of its events took}, seconds in all, the result)."""
+    reader, writer = os.pipe()
+    run = folder / "reference"
+    began = time.perf_counter()
+    child = in_child(lambda: result_of(begin, run), folder / "reference.log", writer)
+    os.close(writer)
+    durations, since = {letter: [] for letter in PHASES}, {}
+    while letter := os.read(reader, 1).decode():
+        if letter.isupper():
+            since[letter] = time.perf_counter()
+        else:
+            durations[letter.upper()].append(time.perf_counter() - since[letter.upper()])
+    os.close(reader)
+    if wait(child):
+        raise SystemExit(f"The reference run failed: see {folder / 'reference.log'}")
+    return durations, time.perf_counter() - began, json.loads(run.with_suffix(".json").read_text())
+
+
+def kill_once(folder, number, durations, whole, draw):
+    """Start a run, kill it, resume it. Returns (where it was killed, the checkpoints that it left, its result)."""
+    letter = None if number % 5 == 4 else list(PHASES)[number % 5]
+    event = draw.randrange(len(durations[letter])) if letter else 0
+    delay = draw.uniform(0, durations[letter][event] if letter else whole)
+    run, log = folder / f"run{number}", folder / f"run{number}.log"
+    while (last := run_and_kill(run, log, letter, event, delay)) is None:  # it was faster than the reference
+        shutil.rmtree(run)
+        delay /= 2
+    left = sorted(entry.name for entry in (run / "checkpoints").glob("epoch-*"))
+    where = f"{1000 * delay:.0f} ms into {PHASES[letter]} {event + 1}" if letter else f"after {delay:.1f} s"
+    where += f", {'in' if last.isupper() else 'after'} {PHASES[last.upper()]}" if last else ", before any of these"
+    code = wait(in_child(lambda: result_of(go_on, run), log))
+    return where, left, None if code else json.loads(run.with_suffix(".json").read_text())
+
+
+def run_and_kill(run, log, letter, event, delay):
+    """Begin a run and kill it some seconds after it has begun this phase for the (event + 1)th time, or has begun.
+
+    Returns the last letter that it told, "" if none; None if it came to its end first.
+    """
+    reader, writer = os.pipe()
+    child = in_child(lambda: result_of(begin, run), log, writer)
+    os.close(writer)
+    told = ""
+    while letter and told.count(letter) <= event:
+        told += os.read(reader, 1).decode()
+    time.sleep(delay)
+    os.kill(child, signal.SIGKILL)
+    killed = wait(child) == 128 + signal.SIGKILL
+    told += os.read(reader, 100_000).decode()
+    os.close(reader)
+    return told[-1:] if killed else None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=30, help="how many runs to kill")
+    parser.add_argument("--first", type=int, default=0, help="number of the first one, to do them in pieces")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="kill-and-resume-"))
+    durations, whole, expected = reference(folder)
+    counts = ", ".join(f"{len(durations[letter])} x {name}" for letter, name in PHASES.items())
+    print(f"Reference: {whole:.1f} s, {counts}; sha256 {expected['sha256'][:16]}", flush=True)
+    equal = 0
+    for number in range(options.first, options.first + options.kills):
+        draw = random.Random(f"{options.seed} {number}")
+        where, left, result = kill_once(folder, number, durations, whole, draw)
+        equal += result == expected
+        verdict = "equal" if result == expected else f"DIFFERENT: see {folder}/run{number}.log"
+        print(f"{number:3d} killed {where}; left {', '.join(left) or 'no checkpoint'}: {verdict}", flush=True)
+    print(f"{equal} of {options.kills} equal")
+    if equal == options.kills:
+        shutil.rmtree(folder)
+    return 0 if equal == options.kills else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

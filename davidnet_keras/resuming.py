@@ -1,0 +1,100 @@
+"""Run folder -> the rest of its run."""
+
+import keras
+
+from davidnet_callbacks import read_history
+from davidnet_callbacks.dawnbench import earlier_lines
+from davidnet_callbacks.history_file import earlier_epochs
+from davidnet_keras.changes import check_changes, check_progress
+from davidnet_keras.checkpoint import Progress, load_weights
+from davidnet_keras.errors import UserError
+from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.training import (
+    CLASSES,
+    Run,
+    check_batch_size,
+    check_checkpoint_every,
+    fingerprint,
+    fit,
+    load,
+    new_model,
+)
+
+
+def resume(
+    run_dir, data_dir=None, callbacks=(), progress=True, recipe=None, change_recipe=False, checkpoint_every=None
+):
+    """Continue a run after its newest checkpoint, as if it had never stopped.
+
+    The data set's name and the precision come from the run folder, and the data must be the same. With
+    `Recipe(deterministic=True)` the run ends with the very bits, weights and history, of one that was never stopped. A
+    finished run is only given back.
+
+    Args:
+        run_dir: the run's folder.
+        recipe: `Recipe` to go on with; None: the run's own.
+        change_recipe: bool, whether `recipe` may differ from the run's own. recipe.json then says what was changed
+            after how many epochs and batches.
+        checkpoint_every: as `train`; None: as the run was begun.
+        data_dir, callbacks, progress: as `train`.
+
+    Returns, Raises: as `train`.
+    """
+    check_checkpoint_every(checkpoint_every)
+    with RunFolder.open(run_dir) as folder:
+        begun, before = folder.read_recipe()
+        recipe = recipe or begun
+        changes = check_changes(begun, recipe, change_recipe)
+        if folder.model.exists():
+            return finished_run(folder, changes)
+        every = checkpoint_every or before.get("checkpoint_every")
+        data = same_data(run_dir, before, data_dir)
+        check_batch_size(recipe, data)
+        model = new_model(recipe, CLASSES[before["dataset"]], data, before["precision"])
+        path, done, state = folder.newest_checkpoint() or (None, Progress(0), None)
+        if path is not None:
+            load_into(model, path, recipe)
+        check_progress(changes, done)
+        check_records(folder, done.epochs)
+        if changes:
+            before["changes"] = [*before.get("changes", []), {"after": str(done), "changed": changes}]
+            folder.write_recipe(recipe, **before)
+        if progress:
+            print(f"Going on after {done} of {recipe.epochs}.")
+        return fit(model, recipe, data, folder, done, state, callbacks, progress, every)
+
+
+def finished_run(folder, changes):
+    """The run as its folder has it."""
+    if changes:
+        raise UserError(f"The run in {folder.path} is finished; start a new one with other settings.")
+    folder.drop_checkpoints()
+    return Run(keras.saving.load_model(folder.model), read_history(folder.history), folder.path)
+
+
+def same_data(run_dir, before, data_dir):
+    """The data that a run was begun with; UserError if it is other data."""
+    data = load(before["dataset"], data_dir)
+    if fingerprint(data) != before["data"]:
+        raise UserError(f"These are not the pictures that {run_dir} was trained on; give the same --data-dir as then.")
+    return data
+
+
+def load_into(model, path, recipe):
+    """Weights and optimizer state of a checkpoint into the run's model; what the recipe sets stays as it says."""
+    try:
+        load_weights(path, model)
+    except ValueError as error:
+        raise UserError(f"The run cannot go on: {error}") from error
+    model.optimizer.momentum = recipe.momentum
+
+
+def check_records(folder, epochs):
+    """Refuse to go on from records that do not hold the finished epochs, before anything is written over."""
+    if not epochs:
+        return
+    try:
+        earlier_epochs(folder.history, epochs)
+        earlier_lines(folder.log, epochs)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The run cannot go on: {error}") from error
