@@ -19,9 +19,11 @@ from davidnet_keras.recipe import RECIPES, Recipe
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 PROGRAM = "python -m davidnet_keras"
 # Subcommand -> the module whose main(argv) does it and prints; imported only when asked for.
-COMMANDS = {}
+COMMANDS = {"evaluate": "davidnet_keras.evaluate", "predict": "davidnet_keras.predict"}
 DESCRIPTION = """Train David Page's ResNet-9 on small colour pictures and write a run folder:
-history.csv, curves.png, lr.png, log.tsv, recipe.json and model.keras."""
+history.csv, curves.png, lr.png, log.tsv, recipe.json and model.keras.
+
+Subcommands, each with its own --help: predict RUN IMAGE..., evaluate RUN."""
 
 Dataset = Literal["cifar10", "cifar100", "shapes"]
 

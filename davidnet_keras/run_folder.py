@@ -10,9 +10,10 @@ import filelock
 
 from davidnet_callbacks import atomic_write
 from davidnet_keras.errors import UserError
-from davidnet_keras.recipe import Recipe
+from davidnet_keras.recipe import Precision, Recipe
 
 CONDITIONS = ("dataset", "data", "precision", "precision_reason")  # what a resumed run needs beside the recipe
+MAX_RECIPE = 1 << 20  # bytes of recipe.json; a run's has about 700
 CHECKPOINT = re.compile(r"epoch-(\d+)\.keras")
 
 
@@ -93,6 +94,8 @@ class RunFolder:
         """(Recipe, conditions) of the run; UserError for a file that does not hold them."""
         self._check_there()
         try:
+            if self.recipe.stat().st_size > MAX_RECIPE:
+                raise ValueError(f"it is larger than {MAX_RECIPE:,} bytes")
             content = json.loads(self.recipe.read_text())
             settings = content.pop("recipe")
             unknown = set(settings) - {field.name for field in fields(Recipe)}
@@ -101,10 +104,12 @@ class RunFolder:
             missing = set(CONDITIONS) - content.keys()
             if missing:
                 raise ValueError(f"it lacks {min(missing)}")
+            check_conditions(content)
             return Recipe(**settings), content
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:300]  # the file's own words may be long
             raise UserError(
-                f"{self.recipe} is not a recipe that this version wrote ({error}); start a new run."
+                f"{self.recipe} is not a recipe that this version wrote ({reason}); start a new run."
             ) from None
 
     def checkpoint(self, epochs):
@@ -128,12 +133,12 @@ class RunFolder:
 
     def load_checkpoint(self):
         """(model, finished epochs) from the newest checkpoint that can be read; (None, 0) if there is none."""
-        import keras  # here, so that the command line can look at a run without waiting for TensorFlow
+        from davidnet_keras.model_file import load_model
 
         saved = self.saved_epochs()
         for epochs in reversed(saved):
             try:
-                return keras.saving.load_model(self.checkpoint(epochs)), epochs
+                return load_model(self.checkpoint(epochs)), epochs
             except Exception as error:  # a damaged file shows itself as almost anything: zip, HDF5, JSON, missing keys
                 print(f"{self.checkpoint(epochs)} cannot be read ({type(error).__name__}); trying the one before.")
         if saved:
@@ -144,3 +149,16 @@ class RunFolder:
         """The last checkpoint becomes model.keras; the others go."""
         self.checkpoint(epochs).replace(self.model)
         shutil.rmtree(self.checkpoints)
+
+
+def check_conditions(content):
+    """ValueError unless a run can be taken up under these conditions."""
+    from davidnet_keras.datasets import CLASS_NAMES  # here: it imports numpy
+
+    known = {"dataset": tuple(CLASS_NAMES), "precision": Precision.__args__[1:]}  # "auto" is decided when a run begins
+    for name, choices in known.items():
+        if content[name] not in choices:
+            raise ValueError(f"its {name} is none of {', '.join(choices)}")
+    for name, kind in (("data", dict), ("precision_reason", str)):
+        if not isinstance(content[name], kind):
+            raise ValueError(f"its {name} is malformed")
