@@ -78,32 +78,32 @@ def predict_pictures(run_dir, pictures, fit="crop", top=TOP):
     from davidnet_keras.pictures import read_picture
     from davidnet_keras.trained_run import open_run
 
-    arrays = {str(path): read_picture(path, fit) for path in pictures}
+    arrays = [(str(path), read_picture(path, fit)) for path in pictures]
     return predictions(open_run(run_dir), arrays, top) if arrays else []
 
 
 def read_all(paths, fit):
-    """({path: array} of those that can be read, [UserError] of the others)."""
+    """([(path, array)] of those that can be read, [UserError] of the others)."""
     from davidnet_keras.pictures import read_picture
 
-    pictures, refusals = {}, []
+    pictures, refusals = [], []
     for path in paths:
         try:
-            pictures[path] = read_picture(path, fit)
+            pictures.append((path, read_picture(path, fit)))
         except UserError as error:
             refusals.append(error)
     return pictures, refusals
 
 
 def predictions(run, pictures, top=TOP):
-    """A `Prediction` for each of {path: array}."""
+    """A `Prediction` for each (path, array)."""
     import numpy as np
 
-    shares = run.probabilities(np.stack(list(pictures.values())))
+    shares = run.probabilities(np.stack([array for _, array in pictures]))
     best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
     return [
         Prediction(path, [(run.class_names[i], float(row[i])) for i in order])
-        for path, row, order in zip(pictures, shares, best, strict=True)
+        for (path, _), row, order in zip(pictures, shares, best, strict=True)
     ]
 
 
