@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
+from davidnet_keras.environment import quiet_import
 from davidnet_keras.errors import UserError
 
 TOP = 3
@@ -87,11 +88,12 @@ def read_all(paths, fit):
     from davidnet_keras.pictures import read_picture
 
     pictures, refusals = [], []
-    for path in paths:
-        try:
-            pictures.append((path, read_picture(path, fit)))
-        except UserError as error:
-            refusals.append(error)
+    with quiet_import():  # libtiff prints what it does not like
+        for path in paths:
+            try:
+                pictures.append((path, read_picture(path, fit)))
+            except UserError as error:
+                refusals.append(error)
     return pictures, refusals
 
 
