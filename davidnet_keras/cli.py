@@ -21,11 +21,17 @@ from davidnet_keras.recipe import RECIPES, Recipe
 DONE, BAD_INPUT, SIGNALLED, INTERRUPTED = 0, 2, 128, 130
 PROGRAM = "python -m davidnet_keras"
 # Subcommand -> the module whose main(argv) does it and prints; imported only when asked for.
-COMMANDS = {"lr-find": "davidnet_keras.lr_find", "plot": "davidnet_keras.plot"}
+COMMANDS = {
+    "evaluate": "davidnet_keras.evaluate",
+    "lr-find": "davidnet_keras.lr_find",
+    "plot": "davidnet_keras.plot",
+    "predict": "davidnet_keras.predict",
+}
 DESCRIPTION = """Train David Page's ResNet-9 on small colour pictures and write a run folder:
 history.csv, curves.png, lr.png, log.tsv, recipe.json and model.keras.
 
-Other commands, each with a --help of its own: lr-find (find the learning rate), plot (draw runs over one another)."""
+Other commands, each with a --help of its own: lr-find (find the learning rate), plot (draw runs over one another),
+evaluate (test a run's model class by class), predict (name what pictures of yours show)."""
 
 Dataset = Literal["cifar10", "cifar100", "shapes"]
 

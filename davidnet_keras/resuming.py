@@ -1,13 +1,12 @@
 """Run folder -> the rest of its run."""
 
-import keras
-
 from davidnet_callbacks import read_history
 from davidnet_callbacks.dawnbench import earlier_lines
 from davidnet_callbacks.history_file import earlier_epochs
 from davidnet_keras.changes import check_changes, check_progress
 from davidnet_keras.checkpoint import Progress, load_weights
 from davidnet_keras.errors import UserError
+from davidnet_keras.model_file import load_model
 from davidnet_keras.run_folder import RunFolder
 from davidnet_keras.training import (
     CLASSES,
@@ -69,7 +68,7 @@ def finished_run(folder, changes):
     if changes:
         raise UserError(f"The run in {folder.path} is finished; start a new one with other settings.")
     folder.drop_checkpoints()
-    return Run(keras.saving.load_model(folder.model), read_history(folder.history), folder.path)
+    return Run(load_model(folder.model), read_history(folder.history), folder.path)
 
 
 def same_data(run_dir, before, data_dir):

@@ -11,9 +11,10 @@ import filelock
 from davidnet_callbacks import atomic_write
 from davidnet_callbacks.atomic import TEMPORARY, remove_leftovers
 from davidnet_keras.errors import UserError
-from davidnet_keras.recipe import Recipe
+from davidnet_keras.recipe import Precision, Recipe
 
 CONDITIONS = ("dataset", "data", "precision", "precision_reason")  # what a resumed run needs beside the recipe
+MAX_RECIPE = 1 << 20  # bytes of recipe.json; a run's has about 700
 CHECKPOINT = re.compile(r"epoch-(\d+)(?:-batch-(\d+))?\.keras")
 
 
@@ -107,6 +108,8 @@ class RunFolder:
         """(Recipe, conditions) of the run; UserError for a file that does not hold them."""
         self._check_there()
         try:
+            if self.recipe.stat().st_size > MAX_RECIPE:
+                raise ValueError(f"it is larger than {MAX_RECIPE:,} bytes")
             content = json.loads(self.recipe.read_text())
             settings = content.pop("recipe")
             unknown = set(settings) - {field.name for field in fields(Recipe)}
@@ -115,10 +118,12 @@ class RunFolder:
             missing = set(CONDITIONS) - content.keys()
             if missing:
                 raise ValueError(f"it lacks {min(missing)}")
+            check_conditions(content)
             return Recipe(**settings), content
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:300]  # the file's own words may be long
             raise UserError(
-                f"{self.recipe} is not a recipe that this version wrote ({error}); start a new run."
+                f"{self.recipe} is not a recipe that this version wrote ({reason}); start a new run."
             ) from None
 
     def checkpoint(self, epochs, batches=0):
@@ -187,3 +192,16 @@ class RunFolder:
         """Remove the checkpoints of a run that is over; a kill may have come between its model and this."""
         if self.checkpoints.exists():
             shutil.rmtree(self.checkpoints)
+
+
+def check_conditions(content):
+    """ValueError unless a run can be taken up under these conditions."""
+    from davidnet_keras.datasets import CLASS_NAMES  # here: it imports numpy
+
+    known = {"dataset": tuple(CLASS_NAMES), "precision": Precision.__args__[1:]}  # "auto" is decided when a run begins
+    for name, choices in known.items():
+        if content[name] not in choices:
+            raise ValueError(f"its {name} is none of {', '.join(choices)}")
+    for name, kind in (("data", dict), ("precision_reason", str)):
+        if not isinstance(content[name], kind):
+            raise ValueError(f"its {name} is malformed")

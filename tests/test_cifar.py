@@ -546,7 +546,7 @@ def test_mutated_files_are_read_or_refused(tmp_path):
     path = tmp_path / cifar.CIFAR10.folder / "data_batch_1"
     rng = np.random.default_rng(0)
     outcomes = set()
-    for case in range(200):
+    for case in range(400):
         path.write_bytes(mutated(rng, pickle.dumps(batch(0), protocol=2 + case % 4)))
         outcomes.add(read_or_refused(tmp_path))
     assert outcomes == {"read", "refused"}
@@ -555,7 +555,7 @@ def test_mutated_files_are_read_or_refused(tmp_path):
 def test_mutated_archives_are_read_or_refused(tmp_path):
     plain = gzip.decompress(write_archive(tmp_path / "x.tar.gz", cifar.CIFAR10).read_bytes())
     rng = np.random.default_rng(0)
-    for case in range(60):
+    for case in range(200):
         content = mutated(rng, plain, near=600) if case % 2 else plain
         content = gzip.compress(content, compresslevel=1)
         (tmp_path / "y.tar.gz").write_bytes(content if case % 2 else mutated(rng, content))

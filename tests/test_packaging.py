@@ -77,7 +77,8 @@ def declared():
     """The import names of what setup.cfg requires."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    return {re.match(r"[\w-]+", line)[0] for line in config["options"]["install_requires"].split("\n") if line.strip()}
+    names = {re.match(r"[\w-]+", line)[0] for line in config["options"]["install_requires"].split("\n") if line.strip()}
+    return {{"pillow": "PIL"}.get(name, name) for name in names}
 
 
 @pytest.mark.parametrize("folder", ["davidnet_keras", "callbacks"])

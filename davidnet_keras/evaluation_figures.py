@@ -1,0 +1,136 @@
+"""What `evaluate` draws: the confusion matrix and the worst mistakes."""
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea
+
+from davidnet_callbacks.figure_style import BLUE, GRID, INK, MUTED, RESOLUTION, VERMILLION
+
+MANY = 20  # classes: from here on, cells are too small for numbers
+COLUMNS = 8  # of mistakes
+
+
+def confusion_figure(confusion, names, title):
+    """Draw a confusion matrix: right answers blue on the diagonal, mistakes orange beside it.
+
+    A cell's colour is its share of the row, that of mistakes by its square root, so that single ones can be seen.
+
+    Args:
+        confusion: int array (true class, predicted class).
+        names: of the classes.
+        title: of the figure.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+    """
+    many = len(names) > MANY
+    side = len(names) * (0.125 if many else 0.5)  # inches
+    left, right, top, bottom = 1.15, 0.85, 1.75, 0.6
+    width, height = left + side + right, top + side + bottom
+    figure = Figure(figsize=(width, height), dpi=RESOLUTION, facecolor="white")
+    ax = figure.add_axes((left / width, bottom / height, side / width, side / height))
+    ax.imshow(cell_colors(confusion), interpolation="nearest", aspect="auto")
+    if not many:
+        write_counts(ax, confusion)
+    label_classes(ax, confusion, names, many)
+    figure.text(0.25 / width, 1 - 0.25 / height, title, va="top", fontsize=13, fontweight="bold", color=INK)
+    legend = "A row is what pictures show, a column what the model said."
+    figure.text(0.25 / width, 1 - 0.55 / height, legend, va="top", fontsize=9.5, color=MUTED)
+    return figure
+
+
+def cell_colors(confusion):
+    """RGB (classes, classes, 3): white to blue on the diagonal, white to orange elsewhere."""
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    diagonal = np.eye(len(confusion), dtype=bool)
+    strength = np.where(diagonal, shares, np.sqrt(shares))[..., None]
+    full = np.where(diagonal[..., None], to_rgb(BLUE), to_rgb(VERMILLION))
+    return 1 - strength * (1 - full)
+
+
+def write_counts(ax, confusion):
+    """The number of pictures in every cell that has any, in white where the cell is dark."""
+    dark = cell_colors(confusion) @ (0.299, 0.587, 0.114) < 0.6
+    for row, column in zip(*np.nonzero(confusion), strict=True):
+        color = "white" if dark[row, column] else INK
+        text = f"{confusion[row, column]}"
+        ax.text(column, row, text, ha="center", va="center_baseline", fontsize=8.5, color=color)
+
+
+def label_classes(ax, confusion, names, many):
+    """Names along both sides, recall to the right of each row, precision below each column; thin lines between."""
+    count, size = len(names), 5.5 if many else 9.5
+    places = np.arange(count)
+    ax.set_yticks(places, [name.replace("_", " ") for name in names], fontsize=size, color=INK)
+    ax.set_xticks(places, [name.replace("_", " ") for name in names], fontsize=size, color=INK, rotation=90)
+    ax.tick_params(length=0, pad=4, top=False, labeltop=True, labelbottom=False)
+    ax.spines[:].set_color(GRID)
+    for place in places[1:] - 0.5:
+        ax.axhline(place, color=GRID, linewidth=0.3 if many else 0.8)
+        ax.axvline(place, color=GRID, linewidth=0.3 if many else 0.8)
+    right = confusion.diagonal()
+    for i, (hit, said, there) in enumerate(zip(right, confusion.sum(axis=0), confusion.sum(axis=1), strict=True)):
+        style = {"fontsize": size - (0.5 if many else 1), "color": MUTED, "clip_on": False}
+        beyond = count - 0.5 + 0.015 * count
+        ax.text(beyond, i, percent(hit, there), va="center_baseline", **style)
+        ax.text(i, beyond, percent(hit, said), ha="center", va="top", rotation=90 if many else 0, **style)
+    note = {"fontsize": 9, "color": MUTED, "xycoords": "axes points", "annotation_clip": False}
+    points = count * (0.125 if many else 0.5) * 72
+    ax.annotate("recall", (points + 7, points + 6), va="bottom", **note)
+    ax.annotate("precision", (-6, -12), ha="right", va="center", **note)
+
+
+def percent(part, whole):
+    return f"{100 * part / whole:.0f} %" if whole else "-"
+
+
+def mistakes_figure(mistakes, total, counted):
+    """Draw wrongly classified pictures, the surest mistakes first.
+
+    Args:
+        mistakes: list of (uint8 picture, true name, predicted name, probability of the latter), those to draw.
+        total: int, how many mistakes there are.
+        counted: what they are mistakes of, in words.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+    """
+    cell, line, margin, top = 1.28, 0.46, 0.25, 0.95  # inches
+    rows = -(-len(mistakes) // COLUMNS)
+    width, height = 2 * margin + COLUMNS * cell, top + rows * (cell + line) + (margin if rows else 0)
+    figure = Figure(figsize=(width, height), dpi=RESOLUTION, facecolor="white")
+    title = mistakes_title(len(mistakes), total, counted)
+    figure.text(margin / width, 1 - 0.25 / height, title, va="top", fontsize=13, fontweight="bold", color=INK)
+    if mistakes:
+        write_legend(figure, margin / width, 1 - 0.64 / height)
+    for i, (picture, true, predicted, probability) in enumerate(mistakes):
+        x = margin + i % COLUMNS * cell
+        y = height - top - i // COLUMNS * (cell + line) - cell
+        inner = cell - 0.18
+        ax = figure.add_axes((x / width, y / height, inner / width, inner / height))
+        ax.imshow(picture, interpolation="nearest")
+        ax.set_axis_off()
+        for step, (text, color) in enumerate(
+            ((true, INK), (f"{predicted} {100 * probability:.0f} %", VERMILLION)),
+        ):
+            place = ((x + inner / 2) / width, (y - 0.05 - 0.15 * step) / height)
+            figure.text(*place, text.replace("_", " "), ha="center", va="top", fontsize=7.8, color=color)
+    return figure
+
+
+def mistakes_title(drawn, total, counted):
+    if not total:
+        return f"No mistake in {counted}"
+    which = "The only mistake" if total == 1 else f"All {total} mistakes" if drawn == total else f"The {drawn} surest"
+    of = f" in {counted}" if drawn == total else f" of {total:,} mistakes in {counted}"
+    return which + of
+
+
+def write_legend(figure, x, y):
+    """What the two lines below each picture are, in their colours."""
+    parts = [("what it shows", INK), (", ", MUTED), ("what the model said, and how sure it was", VERMILLION)]
+    words = [TextArea(text, textprops={"color": color, "fontsize": 9.5}) for text, color in parts]
+    packed = HPacker(children=words, pad=0, sep=0)
+    box = AnnotationBbox(packed, (x, y), xycoords="figure fraction", box_alignment=(0, 0.5), frameon=False, pad=0)
+    figure.add_artist(box)
