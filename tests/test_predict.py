@@ -9,8 +9,8 @@ from PIL import Image
 from run_folders import RECIPE, finished_run, tiny_model
 
 from davidnet_keras import SHAPES_CLASSES, UserError, load_shapes, predict_pictures, read_picture
-from davidnet_keras.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
 from davidnet_keras.checkpoint import Progress
+from davidnet_keras.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
 from davidnet_keras.cli import BAD_INPUT, DONE, main
 from davidnet_keras.trained_run import open_run
 
