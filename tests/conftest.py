@@ -3,11 +3,11 @@
 import os
 import sys
 
-# Before TensorFlow is imported: the kernels that the command line uses, and no start-up messages.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import pytest
+
+from davidnet_keras.environment import tune_tensorflow
+
+tune_tensorflow()  # before TensorFlow is imported: what the command line uses
 
 
 @pytest.fixture(scope="session")
