@@ -275,6 +275,7 @@ def test_damaged_histories(tmp_path):
         (tmp_path / "history.csv").write_bytes(content)
         columns, refusal = outcome(read_history, tmp_path / "history.csv", errors=ValueError)
         if refusal:
+            assert "Received: path=" in refusal  # our own sentence, not Python's
             return "refused"
         assert {len(column) for column in columns.values()} == {len(columns["epoch"])}
         return "read"
@@ -285,7 +286,9 @@ def test_damaged_histories(tmp_path):
 def test_damaged_logs(tmp_path):
     def check(content):
         (tmp_path / "log.tsv").write_bytes(content)
-        return "refused" if outcome(earlier_lines, tmp_path / "log.tsv", 2, errors=ValueError)[1] else "read"
+        _, refusal = outcome(earlier_lines, tmp_path / "log.tsv", 2, errors=ValueError)
+        assert not refusal or "Received: path=" in refusal
+        return "refused" if refusal else "read"
 
     assert run_cases("log", damaged(LOG), check).keys() == {"read", "refused"}
 
