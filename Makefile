@@ -1,6 +1,7 @@
 # make demo    a short real training on the embedded data set; ends by naming the plot
 # make train   DavidNet on CIFAR-10, downloaded once; DATA_DIR=... where there is no network, ARGS=... for other flags
 # make test    ruff and the tests; those of the callbacks on JAX too, and on torch where it is installed in .venv
+# make bench   our speed beside PyTorch's and stock Keras's, as a table in docs/results/bench
 # make notebook  the notebook, opened in Jupyter Lab
 #
 # Each makes the environment that it needs in .venv first. Another Python: make PYTHON=python3.12 demo
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 DATA_DIR ?=
 ARGS ?=
 
-.PHONY: demo train test lint notebook clean
+.PHONY: demo train test bench lint notebook clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -31,6 +32,10 @@ test: $(VENV)/.installed-test lint
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 notebook: $(VENV)/.installed-test
 	$(BIN)/python -m pip install --quiet jupyterlab

@@ -2,15 +2,15 @@
 
     python benchmarks/train_step.py                                    # as the command line trains
     TF_ENABLE_ONEDNN_OPTS=0 python benchmarks/train_step.py            # without oneDNN
+    python benchmarks/train_step.py --stock                            # the same network of Keras's own layers
     python benchmarks/train_step.py --precision mixed_bfloat16
 
-Prints one line: median, minimum and maximum of the steps, pictures a second, and the conditions.
+Prints pictures a second, median, minimum and maximum of the steps, and the conditions.
 """
 
 import argparse
 import os
 import platform
-import statistics
 import time
 
 from davidnet_keras import tune_tensorflow
@@ -20,6 +20,7 @@ tune_tensorflow()
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from figures import Figure, show  # noqa: E402
 
 from davidnet_keras import DavidNet, MomentumSGD, choose_precision  # noqa: E402
 
@@ -47,26 +48,64 @@ def main():
     parser.add_argument("--steps", type=int, default=5, help="steps counted, after two that are not (default: 5)")
     parser.add_argument("--dropout", type=float, default=0.05, help="share of outputs dropped (default: 0.05)")
     parser.add_argument("--precision", default="auto", help="Keras dtype policy (default: auto)")
+    parser.add_argument("--stock", action="store_true", help="time the net of Keras's own layers instead")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args()
     precision, reason = choose_precision(arguments.precision)
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (arguments.batch_size, 32, 32, 3), np.uint8)
     y = rng.integers(0, 10, arguments.batch_size)
-    model = DavidNet(dropout=arguments.dropout, l2=5e-4 * arguments.batch_size, dtype=precision)
-    model.adapt(x)
-    model.compile(MomentumSGD(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    make = stock_davidnet if arguments.stock else lambda *settings: our_davidnet(x, *settings)
+    model = make(arguments.dropout, precision)
     times = StepTimes()
     data = tf.data.Dataset.from_tensors((x, y)).repeat()
     model.fit(data, steps_per_epoch=arguments.steps + 2, shuffle=False, verbose=0, callbacks=[times])
-    seconds = times.seconds[2:]
-    median = statistics.median(seconds)
-    rate = arguments.batch_size / median
-    print(
-        f"{median:.2f} s a step (n = {len(seconds)}, {min(seconds):.2f} to {max(seconds):.2f}), {rate:.0f} pictures/s, "
-        f"{rate * MULTIPLY_ADDS * 6 / 1e9:.0f} GFLOP/s: batch {arguments.batch_size}, dropout {arguments.dropout}, "
-        f"{precision} ({reason}), oneDNN {os.environ['TF_ENABLE_ONEDNN_OPTS']}, {os.cpu_count()} cores, "
-        f"{platform.machine()}, tensorflow {tf.__version__}, keras {keras.__version__}"
+    rates = [arguments.batch_size / seconds for seconds in times.seconds[2:]]
+    figure = Figure(f"{'stock Keras' if arguments.stock else 'ours'}, dropout {arguments.dropout}", "images/s", rates)
+    show(figure)
+    if not arguments.json:
+        print(
+            f"{figure.median * MULTIPLY_ADDS * 6 / 1e9:.0f} GFLOP/s: batch {arguments.batch_size}, "
+            f"{precision} ({reason}), oneDNN {os.environ['TF_ENABLE_ONEDNN_OPTS']}, {os.cpu_count()} cores, "
+            f"{platform.machine()}, tensorflow {tf.__version__}, keras {keras.__version__}"
+        )
+
+
+def stock_davidnet(dropout, dtype):
+    """The same network from Keras's own layers, trained by Keras's own step."""
+    layers, dtype = keras.layers, keras.dtype_policies.get(dtype)
+
+    def conv(x, filters):
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, dtype=dtype)(x)
+        x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype)(layers.Dropout(dropout, dtype=dtype)(x))
+        return layers.ReLU(dtype=dtype)(x)
+
+    def residual(x, filters):
+        return layers.Add(dtype=dtype)([x, conv(conv(x, filters), filters)])
+
+    def pool(x):
+        return layers.MaxPooling2D(2, dtype=dtype)(x)
+
+    images = keras.Input((32, 32, 3))
+    x = conv(layers.Rescaling(1 / 64, -2, dtype=dtype)(images), 64)
+    x = residual(pool(conv(x, 128)), 128)
+    x = residual(pool(conv(pool(conv(x, 256)), 512)), 512)
+    x = layers.Dense(10, use_bias=False, dtype=dtype)(layers.GlobalMaxPooling2D(dtype=dtype)(x))
+    model = keras.Model(images, layers.Rescaling(0.125, dtype="float32")(x))
+    model.compile(
+        keras.optimizers.SGD(1e-4, momentum=0.9, nesterov=True),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
     )
+    return model
+
+
+def our_davidnet(x, dropout, dtype):
+    """DavidNet, trained by its own step."""
+    model = DavidNet(dropout=dropout, l2=5e-4 * len(x), dtype=dtype)
+    model.adapt(x)
+    model.compile(MomentumSGD(1e-6), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
 
 
 if __name__ == "__main__":

@@ -1,0 +1,90 @@
+"""Time the same network's train step in PyTorch on the CPU, in each of its memory layouts and precisions.
+
+    python benchmarks/torch_step.py --batch-size 512 --dropout 0.05
+
+It needs PyTorch (`pip install torch`). The network is DavidNet, the step that of SGD with Nesterov momentum and decay
+on a summed loss, the pictures normalised floats that are in memory already.
+"""
+
+import argparse
+import itertools
+import time
+
+import torch
+from figures import Figure, show
+from torch import nn
+from torch.nn import functional
+
+
+class ConvBN(nn.Sequential):
+    """3x3 convolution, dropout, batch normalisation, ReLU."""
+
+    def __init__(self, inputs, outputs, dropout):
+        middle = [nn.Dropout(dropout)] if dropout else []
+        convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        super().__init__(convolution, *middle, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class Residual(nn.Module):
+    """x + two ConvBN of x."""
+
+    def __init__(self, channels, dropout):
+        super().__init__()
+        self.layers = nn.Sequential(ConvBN(channels, channels, dropout), ConvBN(channels, channels, dropout))
+
+    def forward(self, x):
+        return x + self.layers(x)
+
+
+def davidnet(dropout):
+    return nn.Sequential(
+        ConvBN(3, 64, dropout),
+        ConvBN(64, 128, dropout),
+        nn.MaxPool2d(2),
+        Residual(128, dropout),
+        ConvBN(128, 256, dropout),
+        nn.MaxPool2d(2),
+        ConvBN(256, 512, dropout),
+        nn.MaxPool2d(2),
+        Residual(512, dropout),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(512, 10, bias=False),
+    )
+
+
+def rates(batch_size, dropout, layout, bfloat16, steps):
+    """Pictures a second in each of some steps, after one that is not counted."""
+    network = davidnet(dropout).to(memory_format=layout)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-5, momentum=0.9, nesterov=True, weight_decay=0.256)
+    x = torch.randn(batch_size, 3, 32, 32).contiguous(memory_format=layout)
+    y = torch.randint(0, 10, (batch_size,))
+    found = []
+    for _ in range(steps + 1):
+        begin = time.perf_counter()
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            logits = network(x)
+        functional.cross_entropy(0.125 * logits.float(), y, reduction="sum").backward()
+        optimizer.step()
+        found.append(batch_size / (time.perf_counter() - begin))
+    return found[1:]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch-size", type=int, default=512, help="pictures a step (default: 512)")
+    parser.add_argument("--steps", type=int, default=3, help="steps counted (default: 3)")
+    parser.add_argument("--dropout", type=float, default=0.05, help="share of outputs dropped (default: 0.05)")
+    parser.add_argument("--bfloat16", action="store_true", help="try autocast too, on a CPU with bfloat16 instructions")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    arguments = parser.parse_args()
+    layouts = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
+    for layout, bfloat16 in itertools.product(layouts, (False, True) if arguments.bfloat16 else (False,)):
+        name = f"PyTorch {torch.__version__}, dropout {arguments.dropout}, {layout}{', bfloat16' if bfloat16 else ''}"
+        values = rates(arguments.batch_size, arguments.dropout, layouts[layout], bfloat16, arguments.steps)
+        show(Figure(name, "images/s", values))
+
+
+if __name__ == "__main__":
+    main()
