@@ -1,6 +1,7 @@
 """What every test shares: a quiet TensorFlow, a fixed seed, and two logical CPU devices for `tf.distribute`."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -8,6 +9,17 @@ import pytest
 from davidnet_keras.environment import tune_tensorflow
 
 tune_tensorflow()  # before TensorFlow is imported: what the command line uses
+
+
+@pytest.fixture(autouse=True)
+def signals_as_in_a_terminal():
+    """Handle signals although the tests may have been started by nohup or in the background, which ignore some."""
+    ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session")

@@ -106,21 +106,19 @@ def test_fit_and_evaluate_call_it(tmp_path):
     assert (tmp_path / "log.tsv").read_text().splitlines()[-1] == f"2\t0.00000000\t{accuracy:.2f}"
 
 
-def test_the_hours_go_on_from_their_state(tmp_path):
-    logs = {"val_accuracy": 0.5}
-    first = DawnbenchLog(tmp_path / "log.tsv")
-    first.on_train_begin()
-    first.on_epoch_begin(0)
-    first.on_epoch_end(0, logs)
-    for when in ("before the epoch", "inside it"):
-        callback = DawnbenchLog(tmp_path / "log.tsv")
-        callback.on_train_begin()
-        if when == "before the epoch":
-            callback.set_state({"hours": 2.0})
-        callback.on_epoch_begin(1)
-        if when == "inside it":
-            callback.set_state({"hours": 3.0})
-        assert 2 <= callback.get_state()["hours"] < 3.1
-        callback.on_epoch_end(1, logs)
-        hours = float((tmp_path / "log.tsv").read_text().splitlines()[2].split("\t")[1])
-        assert hours == pytest.approx(2 if when == "before the epoch" else 3, abs=0.1)
+@pytest.mark.parametrize("inside", [False, True])
+def test_the_hours_go_on_from_their_state(tmp_path, clock, inside):
+    run(DawnbenchLog(tmp_path / "log.tsv"), clock, [0.5])
+    callback = DawnbenchLog(tmp_path / "log.tsv")
+    callback.set_model(keras.Sequential([keras.layers.Dense(1)]))
+    callback.on_train_begin()
+    if not inside:
+        callback.set_state({"hours": 2.0})
+    callback.on_epoch_begin(1)
+    if inside:
+        clock.now += 1800  # what came before the state counts in the state
+        callback.set_state({"hours": 2.0})
+    clock.now += 3600
+    assert callback.get_state() == {"hours": 3.0}
+    callback.on_epoch_end(1, {"val_accuracy": 0.5})
+    assert (tmp_path / "log.tsv").read_text().splitlines()[2].split("\t")[1] == "3.00000000"
