@@ -80,8 +80,8 @@ def patches_conv2d(x, kernel):
 def shifts_conv2d(x, kernel):
     """TensorFlow's convolution, with the gradient of the kernel as nine products of matrices, one for each tap.
 
-    In float32 it took 290 ms at 8x8 (256 to 512 channels) where oneDNN took 348 (conditions as in `winograd_conv2d`). It
-    is used in bfloat16 only, where it has not been timed for want of a CPU that has it.
+    In float32 it took 290 ms at 8x8 (256 to 512 channels) where oneDNN took 348 (conditions as in `winograd_conv2d`).
+    It is used in bfloat16 only, where it has not been timed for want of a CPU that has it.
     """
     y = plain_conv2d(x, kernel)
 
