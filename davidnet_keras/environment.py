@@ -8,7 +8,7 @@ import warnings
 
 DEFAULTS = {
     # TensorFlow turns oneDNN on by itself only on CPUs with AVX512-VNNI or later. It doubles DavidNet's speed on an
-    # older AVX-512 CPU: README.md, "Speed".
+    # older AVX-512 CPU: TF_ENABLE_ONEDNN_OPTS=0 python benchmarks/train_step.py shows the difference.
     "TF_ENABLE_ONEDNN_OPTS": "1",
     # TensorFlow keeps the memory that it frees: a step needs gigabytes, and fresh memory comes page by page.
     "TF_CPU_ALLOCATOR_USE_BFC": "true",
