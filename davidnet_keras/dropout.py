@@ -1,5 +1,6 @@
 """Dropout whose masks are cheap to draw and go on where they were after a reload."""
 
+import functools
 import random
 
 import keras
@@ -79,13 +80,22 @@ def drop(x, key, rate, compiled=True):
         rate: float in (0, 1).
         compiled: bool, whether XLA makes one loop of it; the result is the same.
     """
-    one_pass = tf.function(masked, autograph=False, jit_compile=True) if compiled else masked
+    one_pass = (
+        compiled_mask(tf.TensorSpec(x.shape, x.dtype), rate) if compiled else functools.partial(masked, rate=rate)
+    )
 
     @tf.custom_gradient
     def forward(x):
-        return one_pass(x, key, rate), lambda dy: one_pass(dy, key, rate)
+        return one_pass(x, key), lambda dy: one_pass(dy, key)
 
     return forward(x)
+
+
+@functools.cache
+def compiled_mask(spec, rate):
+    """`masked` as one XLA loop; kept, as every call outside a graph would compile it anew."""
+    signature = [spec, tf.TensorSpec([2], tf.uint32)]
+    return tf.function(functools.partial(masked, rate=rate), signature, autograph=False, jit_compile=True)
 
 
 def masked(x, key, rate):

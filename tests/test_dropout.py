@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from davidnet_keras import Dropout
-from davidnet_keras.dropout import random_bits
+from davidnet_keras import Dropout, dropout
+from davidnet_keras.dropout import masked, random_bits
 
 
 def mask(layer, shape=(64, 1000)):
@@ -85,6 +85,15 @@ def test_eager_and_compiled_masks_are_the_same(jit_compile):
     x = tf.ones((3, 33))
     np.testing.assert_array_equal(function(x), layer(x, training=True))
     np.testing.assert_array_equal(function(x), layer(x, training=True))
+
+
+def test_calls_outside_a_graph_compile_once(monkeypatch):
+    traced = []
+    monkeypatch.setattr(dropout, "masked", lambda *args, **kwargs: traced.append(1) or masked(*args, **kwargs))
+    layer = Dropout(0.5, seed=1)
+    for _ in range(3):
+        mask(layer, (7, 31))
+    assert len(traced) == 1
 
 
 def test_replicas_draw_masks_of_their_own(two_cpus):
