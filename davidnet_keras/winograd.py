@@ -41,11 +41,12 @@ def winograd_conv2d(x, kernel):
 
     Shapes:
         x (batch, height, width, channels), kernel (3, 3, channels, filters) -> (batch, height, width, filters).
-        Height and width must be multiples of 4.
+        Tiles are 4x4 outputs: a map of 3x3 costs as much as one of 4x4.
 
     Forward and both gradients of 128 pictures took 294 ms where oneDNN took 422 at 32x32 (64 to 128 channels), 106 and
     182 at 16x16 (128 to 128), 233 and 455 at 16x16 (128 to 256), 145 and 348 at 8x8 (256 to 512), 78 and 339 at 4x4
-    (512 to 512): medians of 3, float32, 2 cores with AVX-512, TensorFlow 2.21, `python benchmarks/convolution.py`.
+    (512 to 512): medians of 3, float32, 2 cores with AVX-512, TensorFlow 2.21, `python benchmarks/convolution.py`. Of 200
+    pictures (n = 5): 160 and 314 at 7x7 (256 to 256), 36 and 104 at 3x3, 220 and 315 at 15x15 (64 to 256).
 
     Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (arXiv:1509.09308), section 4.
     """
@@ -58,6 +59,11 @@ def winograd_conv2d(x, kernel):
         return dx, products_to_kernel(tf.matmul(inputs, products, transpose_a=True), kernel.shape)
 
     return y, gradients
+
+
+def whole_tiles(size):
+    """The size, rounded up to whole tiles: what the transform works on."""
+    return -(-size // TILE) * TILE
 
 
 def kernel_to_products(kernel):
@@ -74,50 +80,49 @@ def products_to_kernel(products, shape):
 
 def from_map(stage, x):
     """(batch, height, width, channels) -> (36, tiles, channels), by one stage along both axes."""
-    x = compiled(stage, WIDTH, tuple(x.shape), x.dtype)(x)
-    x = compiled(stage, HEIGHT, tuple(x.shape), x.dtype)(x)
+    for axis in (WIDTH, HEIGHT):
+        x = compiled(stage, axis, x.shape[axis], tuple(x.shape), x.dtype)(x)
     tiles = tf.shape(x)[2] * x.shape[3] * x.shape[4]
     return tf.reshape(x, [x.shape[0] * x.shape[1], tiles, x.shape[5]])
 
 
 def to_map(stage, products, shape):
     """(36, tiles, channels) -> (batch, height, width, channels), by one stage along both axes."""
-    rows, columns, channels = shape[1] // TILE, shape[2] // TILE, products.shape[-1]
+    rows, columns = (whole_tiles(size) // TILE for size in shape[1:3])
     batch = tf.shape(products)[1] // (rows * columns)
-    x = tf.reshape(products, [TILE + 2, TILE + 2, batch, rows, columns, channels])
-    x = compiled(stage, HEIGHT, tuple(x.shape), x.dtype)(x)
-    return compiled(stage, WIDTH, tuple(x.shape), x.dtype)(x)
+    x = tf.reshape(products, [TILE + 2, TILE + 2, batch, rows, columns, products.shape[-1]])
+    for axis in (HEIGHT, WIDTH):
+        x = compiled(stage, axis, shape[axis], tuple(x.shape), x.dtype)(x)
+    return x
 
 
 @functools.cache
-def compiled(stage, axis, shape, dtype):
+def compiled(stage, axis, size, shape, dtype):
     """The stage as one XLA loop. With both axes in one, XLA repeats the first's work: twice the time."""
-    signature = [tf.TensorSpec(shape, dtype)]
-    return tf.function(functools.partial(stage, axis=axis), signature, autograph=False, jit_compile=True)
+    stage = functools.partial(stage, axis=axis, size=size)
+    return tf.function(stage, [tf.TensorSpec(shape, dtype)], autograph=False, jit_compile=True)
 
 
-def cut(x, axis):
-    """(..., size, ...) -> (6, ..., size / 4, ...): each tile's six inputs, neighbours and zero padding included."""
-    padding = [[0, 0]] * x.shape.rank
-    padding[axis] = [1, 1]
-    return tf.stack(combine(INPUT, every_fourth(tf.pad(x, padding), axis, TILE + 2)))
+def cut(x, axis, size):
+    """(..., size, ...) -> (6, ..., tiles, ...): each tile's six inputs, neighbours and zero padding included."""
+    return tf.stack(combine(INPUT, every_fourth(padded(x, axis, 1, 1 + whole_tiles(size) - size), axis, TILE + 2)))
 
 
-def cut_gradient(products, axis):
-    """(6, ..., size / 4, ...) -> (..., size, ...)."""
+def cut_gradient(products, axis, size):
+    """(6, ..., tiles, ...) -> (..., size, ...)."""
     before, first, second, third, last, after = combine(INPUT.T, tf.unstack(products))
     first, last = first + shifted(after, axis, 1), last + shifted(before, axis, -1)
-    return interleaved([first, second, third, last], axis)
+    return along(interleaved([first, second, third, last], axis), axis, slice(size))
 
 
-def join(products, axis):
-    """(6, ..., size / 4, ...) -> (..., size, ...): the outputs from the products."""
-    return interleaved(combine(OUTPUT, tf.unstack(products)), axis)
+def join(products, axis, size):
+    """(6, ..., tiles, ...) -> (..., size, ...): the outputs from the products."""
+    return along(interleaved(combine(OUTPUT, tf.unstack(products)), axis), axis, slice(size))
 
 
-def join_gradient(dy, axis):
-    """(..., size, ...) -> (6, ..., size / 4, ...)."""
-    return tf.stack(combine(OUTPUT.T, every_fourth(dy, axis, TILE)))
+def join_gradient(dy, axis, size):
+    """(..., size, ...) -> (6, ..., tiles, ...)."""
+    return tf.stack(combine(OUTPUT.T, every_fourth(padded(dy, axis, 0, whole_tiles(size) - size), axis, TILE)))
 
 
 def combine(matrix, parts):
@@ -142,9 +147,16 @@ def interleaved(parts, axis):
 
 def shifted(x, axis, by):
     """x moved by one place along the axis, zero coming in."""
+    if by > 0:
+        return padded(along(x, axis, slice(None, -1)), axis, 1, 0)
+    return padded(along(x, axis, slice(1, None)), axis, 0, 1)
+
+
+def padded(x, axis, before, after):
+    """x with so many zeros before and after it along the axis."""
     padding = [[0, 0]] * x.shape.rank
-    padding[axis] = [1, 0] if by > 0 else [0, 1]
-    return tf.pad(along(x, axis, slice(None, -1) if by > 0 else slice(1, None)), padding)
+    padding[axis] = [before, after]
+    return tf.pad(x, padding)
 
 
 def along(x, axis, cut):

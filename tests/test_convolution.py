@@ -10,7 +10,7 @@ from davidnet_keras.convolution import Conv3x3, choose, patches_conv2d, plain_co
 from davidnet_keras.winograd import winograd_conv2d
 
 WAYS = [winograd_conv2d, patches_conv2d, shifts_conv2d]
-SHAPES = [(3, 4, 4, 8, 6), (2, 8, 8, 64, 64), (2, 16, 8, 5, 7), (1, 4, 12, 3, 2)]
+SHAPES = [(3, 4, 4, 8, 6), (2, 8, 8, 64, 64), (2, 16, 8, 5, 7), (1, 4, 12, 3, 2), (2, 7, 15, 4, 3), (3, 3, 5, 2, 6)]
 
 
 def outcome(way, x, kernel, dy):
@@ -82,7 +82,9 @@ def test_an_empty_batch_gives_an_empty_map(way):
         ((None, 4, 4, 512), 512, "float32", winograd_conv2d),
         ((None, 32, 32, 64), 128, "float32", winograd_conv2d),
         ((None, 32, 32, 3), 64, "float32", plain_conv2d),  # three channels: nothing to gain
-        ((None, 6, 8, 512), 512, "float32", plain_conv2d),  # no multiple of the tile
+        ((None, 3, 3, 256), 256, "float32", winograd_conv2d),  # 7 of a tile's 16 outputs go to waste
+        ((None, 2, 3, 512), 512, "float32", plain_conv2d),  # too much of the tile would
+        ((None, 31, 31, 24), 64, "float32", plain_conv2d),
         ((None, None, None, 512), 512, "float32", plain_conv2d),
         ((None, 4, 4, 512), 512, "bfloat16", patches_conv2d),
         ((None, 8, 8, 256), 512, "bfloat16", shifts_conv2d),

@@ -1,0 +1,66 @@
+"""The block that FastNet is made of."""
+
+import keras
+
+from davidnet_keras.activations import activation_function
+from davidnet_keras.convolution import Conv3x3
+from davidnet_keras.dirac import PartialIdentity
+from davidnet_keras.layers import FusedBatchNormalization
+
+
+@keras.saving.register_keras_serializable(package="davidnet_keras")
+class ConvPoolBlock(keras.layers.Layer):
+    """Convolution, 2x2 maximum, norm, activation; convolution, norm, activation.
+
+    The convolutions are 3x3 without bias and begin as the identity on their first channels; the batch norms have a bias
+    and no trained scale.
+
+    Shapes: (batch, height, width, in) -> (batch, height // 2, width // 2, filters).
+
+    Args:
+        filters: int, output channels of both convolutions.
+        activation: name, as `activation_function` takes it. Default "gelu".
+        momentum: float, the share of the old moving statistics that a step keeps. Default 0.6.
+
+    Source: KellerJordan/cifar10-airbench, `ConvGroup`; arXiv:2404.00498.
+    """
+
+    def __init__(self, filters, activation="gelu", momentum=0.6, **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.activation, self.momentum = filters, activation, momentum
+        self.activate = activation_function(activation)
+        dtype = self.dtype_policy
+        self.first = Conv3x3(filters, kernel_initializer=PartialIdentity(), dtype=dtype, name="first")
+        self.pool = keras.layers.MaxPooling2D(2, data_format="channels_last", dtype=dtype, name="pool")
+        self.first_norm = self._norm("first_norm")
+        self.second = Conv3x3(filters, kernel_initializer=PartialIdentity(), dtype=dtype, name="second")
+        self.second_norm = self._norm("second_norm")
+
+    def _norm(self, name):
+        # With an epsilon this small a channel that is constant over the batch must not come up: none does, in practice.
+        options = {"epsilon": 1e-12, "scale": False, "dtype": self.dtype_policy, "name": name}
+        return FusedBatchNormalization(self.momentum, **options)
+
+    def build(self, input_shape):
+        self.first.build(input_shape)
+        output_shape = self.compute_output_shape(input_shape)
+        self.first_norm.build(output_shape)
+        self.second.build(output_shape)
+        self.second_norm.build(output_shape)
+
+    def call(self, x, training=False):
+        x = self.pool(self.first(x))
+        x = self.activate(self.first_norm(x, training=training))
+        x = self.second(x)
+        return self.activate(self.second_norm(x, training=training))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        return (batch, *(None if side is None else side // 2 for side in (height, width)), self.filters)
+
+    def get_config(self):
+        return super().get_config() | {
+            "filters": self.filters,
+            "activation": self.activation,
+            "momentum": self.momentum,
+        }

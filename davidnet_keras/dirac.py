@@ -1,0 +1,40 @@
+"""An initialiser by which a convolution begins as the identity."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="davidnet_keras")
+class PartialIdentity(keras.initializers.Initializer):
+    """The first filters of a convolution copy its inputs; the rest are drawn by another initialiser.
+
+    Filter i, for i below the number of input channels, has a 1 at the kernel's centre for channel i and zeros elsewhere.
+
+    Shapes: (rows, columns, in, out), the kernel of a convolution.
+
+    Args:
+        rest: initialiser of the filters beyond the input channels, by object, name or config. Default: uniform within
+            1/sqrt(fan_in), as torch draws them.
+
+    Source: `torch.nn.init.dirac_` on the first filters, as in arXiv:2404.00498, section 3.2.
+    """
+
+    def __init__(self, rest=None):
+        self.rest = keras.initializers.get(
+            keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform") if rest is None else rest
+        )
+
+    def __call__(self, shape, dtype=None):
+        if len(shape) != 4:
+            raise ValueError(f"PartialIdentity makes kernels (rows, columns, in, out). Received: shape={shape}")
+        rows, columns, inputs, filters = shape
+        drawn = self.rest(shape, dtype=dtype)
+        copied = min(inputs, filters)
+        centre = ops.pad(
+            ops.eye(inputs, copied, dtype=drawn.dtype)[None, None],
+            [[rows // 2, rows - rows // 2 - 1], [columns // 2, columns - columns // 2 - 1], [0, 0], [0, 0]],
+        )
+        return ops.concatenate([centre, drawn[..., copied:]], axis=-1)
+
+    def get_config(self):
+        return {"rest": keras.initializers.serialize(self.rest)}

@@ -1,0 +1,92 @@
+"""A first convolution that decorrelates the pixels of small patches."""
+
+import keras
+import numpy as np
+
+
+@keras.saving.register_keras_serializable(package="davidnet_keras")
+class PatchWhitening(keras.layers.Layer):
+    """Convolution of small patches with their own principal directions, each scaled to unit variance, and its negative.
+
+    The kernel is computed by `adapt` and never trained. Before `adapt` it is zero. The bias is trained.
+
+        kernel = +-eigenvectors(C) / sqrt(eigenvalues(C) + epsilon),  C the mean of patch x patch^T
+
+    Every direction comes with its negative, so that an activation that cuts off below zero loses nothing.
+
+    Shapes: (batch, height, width, channels) -> (batch, height - size + 1, width - size + 1, 2 x channels x size^2).
+
+    Args:
+        size: int, side of a patch in pixels. Default 2.
+        epsilon: float, added to the eigenvalues: directions of less variance are not blown up. Default 5e-4.
+
+    Raises:
+        ValueError: a size below 1, an epsilon below 0.
+
+    Example:
+        whitening = PatchWhitening()
+        whitening.adapt(normalised_pictures)  # (5000, 32, 32, 3)
+
+    Source: Page, "How to Train Your ResNet 8"; Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU"
+    (arXiv:2404.00498), section 3.1, for the negatives, the trained bias and the constants.
+    """
+
+    def __init__(self, size=2, epsilon=5e-4, **kwargs):
+        if not (isinstance(size, int) and size >= 1):
+            raise ValueError(f"A patch has a whole number of pixels, 1 or more, a side. Received: size={size!r}")
+        if not epsilon >= 0:
+            raise ValueError(f"Epsilon must be 0 or more. Received: epsilon={epsilon}")
+        super().__init__(**kwargs)
+        self.size, self.epsilon = size, float(epsilon)
+
+    def build(self, input_shape):
+        filters = self.compute_output_shape(input_shape)[-1]
+        kernel_shape = (self.size, self.size, input_shape[-1], filters)
+        self.kernel = self.add_weight(name="kernel", shape=kernel_shape, initializer="zeros", trainable=False)
+        self.bias = self.add_weight(name="bias", shape=(filters,), initializer="zeros")
+
+    def adapt(self, images):
+        """Sets the kernel from the patches of these pictures.
+
+        Args:
+            images: (number, height, width, channels), as the layer will get them: normalised. 5,000 are plenty.
+
+        Raises:
+            ValueError: another shape, fewer pixels than a patch has, or values that are not finite.
+        """
+        images = np.asarray(images)
+        if images.ndim != 4 or images.size == 0 or min(images.shape[1:3]) < self.size:
+            raise ValueError(
+                f"`adapt` needs pictures (number, height, width, channels) of {self.size} x {self.size} pixels or "
+                f"more. Received: shape={images.shape}"
+            )
+        if not np.isfinite(images).all():
+            raise ValueError("The pictures hold values that are not finite; normalise them by finite statistics.")
+        if not self.built:
+            self.build(images.shape)
+            self.built = True
+        variances, directions = np.linalg.eigh(self._covariance(images))  # directions: one a column
+        scaled = directions / np.sqrt(np.maximum(variances, 0) + self.epsilon)
+        kernel = np.concatenate([scaled, -scaled], axis=1)
+        self.kernel.assign(kernel.reshape(self.kernel.shape).astype("float32"))
+
+    def _covariance(self, images):
+        """The mean of patch x patch^T over all places of all pictures, in float64."""
+        windows = np.lib.stride_tricks.sliding_window_view(images, (self.size, self.size), axis=(1, 2))
+        patches = windows.transpose(0, 1, 2, 4, 5, 3)  # (number, rows, columns, size, size, channels)
+        total, count = 0.0, 0
+        for chunk in np.array_split(patches, -(-len(patches) // 500)):  # 500 pictures in float64 at a time
+            rows = chunk.reshape(-1, np.prod(chunk.shape[3:])).astype(np.float64)
+            total, count = total + rows.T @ rows, count + len(rows)
+        return total / count
+
+    def call(self, x):
+        return keras.ops.conv(x, self.kernel, padding="valid", data_format="channels_last") + self.bias
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        sides = (None if side is None else side - self.size + 1 for side in (height, width))
+        return (batch, *sides, 2 * channels * self.size**2)
+
+    def get_config(self):
+        return super().get_config() | {"size": self.size, "epsilon": self.epsilon}
