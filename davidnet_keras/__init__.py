@@ -22,6 +22,7 @@ _HOMES = {
     "ConvBN": "layers",
     "FusedBatchNormalization": "layers",
     "ResidualBlock": "layers",
+    "SmoothedCrossentropy": "losses",
     "DavidNet": "model",
     "load_model": "model_file",
     "MomentumSGD": "optimizer",
@@ -37,6 +38,7 @@ _HOMES = {
     "load_shapes": "shapes",
     "Interrupted": "stop_signals",
     "SumLossModel": "sum_loss",
+    "TestTimeAugmentation": "test_time",
     "resume": "resuming",
     "train": "training",
 }

@@ -21,6 +21,7 @@ MODEL = "davidnet_keras>DavidNet"
 PARTS = {
     "davidnet_keras>MomentumSGD",
     "davidnet_keras>NamedLoss",
+    "davidnet_keras>SmoothedCrossentropy",
     "keras>DTypePolicy",
     "keras.losses>CategoricalCrossentropy",
     "keras.losses>SparseCategoricalCrossentropy",
