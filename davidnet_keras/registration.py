@@ -5,7 +5,7 @@ import importlib.util
 import sys
 
 # The modules whose classes `keras.saving.load_model` has to find: it looks among those imported so far.
-MODULES = ("augment", "dropout", "layers", "model", "normalization", "optimizer", "sum_loss")
+MODULES = ("alternating_flip", "augment", "dropout", "layers", "model", "normalization", "optimizer", "sum_loss")
 
 
 def register_with_keras():

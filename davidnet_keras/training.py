@@ -22,6 +22,7 @@ from davidnet_callbacks import (
     plot_schedule,
     read_history,
 )
+from davidnet_keras.alternating_flip import AlternatingFlip
 from davidnet_keras.augment import Augmentation, Cutout, RandomCrop, RandomFlip
 from davidnet_keras.checkpoint import Progress
 from davidnet_keras.cifar import load_cifar10, load_cifar100
@@ -175,7 +176,7 @@ def augmentation(recipe, mean):
     if recipe.crop_padding:
         layers.append(RandomCrop(recipe.crop_padding))
     if recipe.flip:
-        layers.append(RandomFlip())
+        layers.append(AlternatingFlip() if recipe.alternating_flip else RandomFlip())
     if recipe.cutout:
         layers.append(Cutout(recipe.cutout, fill=mean))
     return Augmentation(layers)

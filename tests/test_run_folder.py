@@ -23,6 +23,14 @@ def test_the_recipe_is_read_back(tmp_path):
     assert folder.read_recipe() == (RECIPES["davidnet"], CONDITIONS)
 
 
+def test_a_setting_that_came_after_the_file_was_written_has_its_default(tmp_path):
+    folder = begun(tmp_path / "run")
+    content = json.loads(folder.recipe.read_text())
+    del content["recipe"]["alternating_flip"]
+    folder.recipe.write_text(json.dumps(content))
+    assert folder.read_recipe() == (RECIPES["davidnet"], CONDITIONS)
+
+
 def test_an_empty_folder_may_be_used_and_a_used_one_not(tmp_path):
     (tmp_path / "run").mkdir()
     folder = begun(tmp_path / "run")
