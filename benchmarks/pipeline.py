@@ -18,7 +18,8 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from figures import Figure, show  # noqa: E402
 
-from davidnet_keras import AlternatingFlip, Augmentation, Cutout, RandomCrop, RandomFlip, steps_per_epoch, train_dataset  # noqa: E402  # noqa: E402
+from davidnet_keras import AlternatingFlip, Augmentation, Cutout, RandomCrop, RandomFlip  # noqa: E402
+from davidnet_keras.pipeline import steps_per_epoch, train_dataset  # noqa: E402
 
 BATCH_SIZE = 512
 

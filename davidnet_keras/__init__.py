@@ -18,6 +18,8 @@ _HOMES = {
     "load_cifar10": "cifar",
     "load_cifar100": "cifar",
     "DataError": "cifar",
+    "inference_flops": "cost",
+    "training_flops": "cost",
     "Dropout": "dropout",
     "tune_tensorflow": "environment",
     "UserError": "errors",

@@ -35,6 +35,7 @@ from davidnet_keras.precision import choose_precision, device
 from davidnet_keras.recipe import RECIPES
 from davidnet_keras.run_callbacks import SaveCheckpoint, StopWhenDiverged
 from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.run_result import result_of
 from davidnet_keras.shapes import load_shapes
 from davidnet_keras.stop_signals import StopSignals
 
@@ -220,7 +221,7 @@ def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoin
             verbose=0,
             callbacks=ContinuedCallbacks(checkpoints.callbacks, model, done, state, epochs, steps),
         )
-        folder.finish(model)
+        folder.finish(model, result_of(model, read_history(folder.history), data, progress))
     return Run(model, read_history(folder.history), folder.path)
 
 
