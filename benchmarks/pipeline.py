@@ -18,7 +18,8 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from figures import Figure, show  # noqa: E402
 
-from davidnet_keras import Augmentation, Cutout, RandomCrop, RandomFlip, steps_per_epoch, train_dataset  # noqa: E402
+from davidnet_keras import AlternatingFlip, Augmentation, Cutout, RandomCrop, RandomFlip  # noqa: E402
+from davidnet_keras.pipeline import steps_per_epoch, train_dataset  # noqa: E402
 
 BATCH_SIZE = 512
 
@@ -34,6 +35,7 @@ def main():
     y = rng.integers(0, 10, arguments.images)
     for name, layers in {
         "crop, flip": [RandomCrop(4), RandomFlip()],
+        "crop, alternating flip": [RandomCrop(4), AlternatingFlip()],
         "crop, flip, cutout": [RandomCrop(4), RandomFlip(), Cutout(8)],
     }.items():
         dataset = train_dataset(x, y, BATCH_SIZE, Augmentation(layers))

@@ -5,9 +5,12 @@ import importlib
 from davidnet_keras.registration import register_with_keras
 
 _HOMES = {
+    "AlternatingFlip": "alternating_flip",
     "Augmentation": "augment",
     "Cutout": "augment",
     "Normalization": "normalization",
+    "BatchOrigin": "random_batch_layer",
+    "RandomBatchLayer": "random_batch_layer",
     "RandomCrop": "augment",
     "RandomFlip": "augment",
     "CIFAR10_CLASSES": "cifar",
@@ -15,6 +18,8 @@ _HOMES = {
     "load_cifar10": "cifar",
     "load_cifar100": "cifar",
     "DataError": "cifar",
+    "inference_flops": "cost",
+    "training_flops": "cost",
     "Dropout": "dropout",
     "tune_tensorflow": "environment",
     "UserError": "errors",

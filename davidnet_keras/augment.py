@@ -4,6 +4,8 @@ Each picture has a draw of its own, and a draw is a pure function of a seed: the
 eagerly, inside `tf.data` and inside a compiled model. Pictures keep their dtype, uint8 included.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -171,7 +173,14 @@ class Augmentation(RandomBatchLayer):
 
     def draw(self, seed, shape):
         """Returns the draws of each layer in turn, a tuple of tuples."""
-        return tuple(layer.draw(fold_seed(seed, position), shape) for position, layer in enumerate(self.layers))
+        return self.draw_from(None, seed, shape)
+
+    def draw_from(self, origin, seed, shape):
+        """Returns the draws of each layer in turn, each told the origin with a seed of its own."""
+        return tuple(
+            layer.draw_from(_origin_for(position, origin), fold_seed(seed, position), shape)
+            for position, layer in enumerate(self.layers)
+        )
 
     def transform(self, images, *draws):
         """Returns the pictures changed by each layer with its draws."""
@@ -186,6 +195,10 @@ class Augmentation(RandomBatchLayer):
     def from_config(cls, config):
         layers = [keras.saving.deserialize_keras_object(each) for each in config["layers"]]
         return cls(**{**config, "layers": layers})
+
+
+def _origin_for(position, origin):
+    return origin and dataclasses.replace(origin, seed=fold_seed(origin.seed, position))
 
 
 def _whole_number(name, value, least):

@@ -28,7 +28,7 @@ COMMANDS = {
     "predict": "davidnet_keras.predict",
 }
 DESCRIPTION = """Train David Page's ResNet-9 on small colour pictures and write a run folder:
-history.csv, curves.png, lr.png, log.tsv, recipe.json and model.keras.
+history.csv, curves.png, lr.png, log.tsv, recipe.json, result.json and model.keras.
 
 Other commands, each with a --help of its own: lr-find (find the learning rate), plot (draw runs over one another),
 evaluate (test a run's model class by class), predict (name what pictures of yours show)."""

@@ -8,7 +8,7 @@ from keras import ops
 class PartialIdentity(keras.initializers.Initializer):
     """The first filters of a convolution copy its inputs; the rest are drawn by another initialiser.
 
-    Filter i, for i below the number of input channels, has a 1 at the kernel's centre for channel i and zeros elsewhere.
+    Filter i, for i below the number of input channels, is 1 at the centre for channel i and 0 elsewhere.
 
     Shapes: (rows, columns, in, out), the kernel of a convolution.
 

@@ -67,7 +67,7 @@ class FastNet(SumLossModel):
         }
 
     def adapt(self, images):
-        """Normalise and whiten from now on by these pictures: all for the statistics, the first 5,000 for the patches."""
+        """Normalise by the statistics of these pictures from now on, and whiten by the patches of the first 5,000."""
         normalize = self.get_layer("normalize")
         normalize.adapt(images)
         first = keras.ops.convert_to_numpy(normalize(images[:WHITENED_PICTURES]))

@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from davidnet_keras.image_ops import fold_seed
-from davidnet_keras.random_batch_layer import RandomBatchLayer
+from davidnet_keras.random_batch_layer import BatchOrigin, RandomBatchLayer
 
-# Folded into the seed first, so that the order of the pictures and their changes are drawn apart.
-_ORDER, _CHANGES = 0, 1
+# Folded into the seed first, so that the order of the pictures, the changes of each batch and what is drawn once for
+# each picture are drawn apart.
+_ORDER, _CHANGES, _PICTURES = 0, 1, 2
 
 
 def train_dataset(
@@ -155,7 +156,7 @@ def _steps(num_images, batch_size, seed, initial_epoch, initial_step):
 
 def _batch_maker(arrays, augmentation, seed, steps):
     """Returns the function (epoch, step, indices) -> batch."""
-    changes = _seed(seed, _CHANGES)
+    changes, of_pictures = _seed(seed, _CHANGES), _seed(seed, _PICTURES)
     if augmentation is not None:
         augmentation.check_shape(arrays[0].shape)
         # XLA makes one loop of the look-ups, several times as fast as the same operations one by one.
@@ -165,7 +166,8 @@ def _batch_maker(arrays, augmentation, seed, steps):
     def batch(epoch, step, indices):
         images, *rest = (tf.gather(array, indices) for array in arrays)
         if augmentation is not None:
-            draws = augmentation.draw(fold_seed(changes, epoch * steps + step), tf.shape(images))
+            origin = BatchOrigin(indices, epoch, of_pictures)
+            draws = augmentation.draw_from(origin, fold_seed(changes, epoch * steps + step), tf.shape(images))
             images = transform(images, *draws)
         return (images, *rest)
 

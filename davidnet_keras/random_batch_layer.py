@@ -1,7 +1,25 @@
 """The base class of layers that change each picture of a batch by a draw of its own."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import keras
 import tensorflow as tf
+
+
+@dataclass(frozen=True)  # no tuple: Keras refuses call arguments in which tensors and plain numbers are mixed
+class BatchOrigin:
+    """Which pictures a batch is made of, and when: what `train_dataset` tells the layers that it applies.
+
+    Args:
+        index: Place of each picture in the training set, from 0: integers (B,).
+        epoch: Epoch that the batch belongs to, from 0: one integer.
+        seed: Two integers, the same in every batch of a run: from them follows what is drawn once for each picture.
+    """
+
+    index: Any
+    epoch: Any
+    seed: Any = (0, 0)
 
 
 class RandomBatchLayer(keras.layers.Layer):
@@ -11,6 +29,9 @@ class RandomBatchLayer(keras.layers.Layer):
     `transform(images, *draws)`, which keeps shape and dtype, both as pure functions. The two are apart so that a draw
     can be looked at, and because XLA takes far longer to compile the draw than the transform. One picture without
     a batch axis is taken as a batch of one.
+
+    A layer whose draws depend on which pictures these are, or on the epoch, defines `draw_from(origin, seed, shape)`
+    in place of `draw`: `AlternatingFlip` does.
 
     Shapes:
         (B, H, W, C) or (H, W, C) -> the same.
@@ -25,6 +46,7 @@ class RandomBatchLayer(keras.layers.Layer):
             of, and augments where there is none, as Keras's own augmentation layers do.
         seed: Two integers (a tensor of shape (2,), int32 or int64) that fix the draws of this very batch. `None`
             takes the next ones of the layer's own sequence.
+        origin: `BatchOrigin`: which pictures these are. Most layers do not need to know.
     """
 
     def __init__(self, seed=None, **kwargs):
@@ -40,6 +62,10 @@ class RandomBatchLayer(keras.layers.Layer):
         """Returns the tuple of draws for a batch of `shape` (B, H, W, C), a pure function of `seed`."""
         raise NotImplementedError
 
+    def draw_from(self, origin, seed, shape):
+        """Returns the draws as `draw` does, for a batch of which the `BatchOrigin` is known (None: it is not)."""
+        return self.draw(seed, shape)
+
     def transform(self, images, *draws):
         """Returns the pictures changed by the given draws."""
         raise NotImplementedError
@@ -47,7 +73,7 @@ class RandomBatchLayer(keras.layers.Layer):
     def check_shape(self, shape):
         """Raises ValueError where pictures of the static shape (B, H, W, C) do not fit; sizes may be None."""
 
-    def call(self, images, training=None, seed=None):
+    def call(self, images, training=None, seed=None, origin=None):
         if training is not None and not training:
             return images
         batch = images[None] if images.shape.rank == 3 else images
@@ -56,13 +82,13 @@ class RandomBatchLayer(keras.layers.Layer):
         self.check_shape(batch.shape)
         if seed is None:
             seed = self.seed_generator.next()
-        out = self.transform(batch, *self.draw(seed, tf.shape(batch)))
+        out = self.transform(batch, *self.draw_from(origin, seed, tf.shape(batch)))
         return out[0] if images.shape.rank == 3 else out
 
     def compute_output_shape(self, images_shape):
         return images_shape
 
-    def compute_output_spec(self, images, training=None, seed=None):
+    def compute_output_spec(self, images, training=None, seed=None, origin=None):
         # Keras's own version would announce the layer's compute dtype.
         return keras.KerasTensor(images.shape, dtype=images.dtype)
 

@@ -44,6 +44,7 @@ class Recipe:
         4, "pixels of reflection around a picture before the random crop", at_least=0, at_most=31
     )
     flip: bool = setting(True, "mirror each picture left to right with probability 1/2")
+    alternating_flip: bool = setting(False, "with flip: mirror every other epoch instead, from a random start")
     cutout: int = setting(0, "side in pixels of the square cut out of each picture; 0: none", at_least=0, at_most=32)
     precision: Precision = setting("auto", "arithmetic of the layers; auto: what this hardware has instructions for")
     deterministic: bool = setting(
@@ -59,6 +60,11 @@ class Recipe:
             raise UserError(
                 "The warm-up cannot be longer than the run; lower warmup_epochs or raise epochs. "
                 f"Received: warmup_epochs={self.warmup_epochs}, epochs={self.epochs}"
+            )
+
+        if self.alternating_flip and not self.flip:
+            raise UserError(
+                "Alternating is a way to flip; leave flip on for it. Received: alternating_flip=True, flip=False"
             )
 
     @property

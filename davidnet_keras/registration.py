@@ -5,7 +5,24 @@ import importlib.util
 import sys
 
 # The modules whose classes `keras.saving.load_model` has to find: it looks among those imported so far.
-MODULES = ("augment", "dropout", "layers", "losses", "model", "normalization", "optimizer", "sum_loss", "test_time")
+MODULES = (
+    "activations",
+    "alternating_flip",
+    "augment",
+    "conv_pool_block",
+    "dirac",
+    "dropout",
+    "fastnet",
+    "layers",
+    "losses",
+    "model",
+    "muon",
+    "normalization",
+    "optimizer",
+    "sum_loss",
+    "test_time",
+    "whitening",
+)
 
 
 def register_with_keras():

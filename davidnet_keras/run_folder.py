@@ -24,8 +24,8 @@ class RunFolder:
     Args:
         path: the folder; `create` makes it, `open` takes up one that holds a run.
 
-    Files: recipe.json, history.csv, curves.png, lr.png, log.tsv, model.keras (once finished), and while it runs
-    checkpoints/epoch-NNNN.keras or epoch-NNNN-batch-NNNNNN.keras, the newest two.
+    Files: recipe.json, history.csv, curves.png, lr.png, log.tsv, result.json and model.keras (once finished), and while
+    it runs checkpoints/epoch-NNNN.keras or epoch-NNNN-batch-NNNNNN.keras, the newest two.
     """
 
     def __init__(self, path):
@@ -33,6 +33,7 @@ class RunFolder:
         self.recipe, self.history = self.path / "recipe.json", self.path / "history.csv"
         self.curves, self.rates, self.log = self.path / "curves.png", self.path / "lr.png", self.path / "log.tsv"
         self.model, self.checkpoints = self.path / "model.keras", self.path / "checkpoints"
+        self.result = self.path / "result.json"
         self._lock = filelock.FileLock(self.path / ".lock", blocking=False)
         self._run_id = None
 
@@ -182,11 +183,31 @@ class RunFolder:
             self._run_id = self.read_recipe()[1].get("run", "")
         return self._run_id
 
-    def finish(self, model):
-        """Save the trained model as model.keras; then the checkpoints go."""
+    def finish(self, model, result):
+        """Write result.json and save the trained model as model.keras; then the checkpoints go.
+
+        The model comes last: a run that has one is finished, with all its files.
+
+        Args:
+            model: `keras.Model`.
+            result: dict of what came of the run: epochs, seconds, accuracy (0 to 1), petaflop, ...
+        """
+        with atomic_write(self.result) as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + "\n")
         with atomic_write(self.model) as temporary:
             model.save(temporary)
         self.drop_checkpoints()
+
+    def read_result(self):
+        """What `finish` wrote into result.json; UserError where there is none."""
+        try:
+            result = json.loads(self.result.read_text())
+            if not isinstance(result, dict):
+                raise ValueError("it holds no settings and values")
+            return result
+        except (OSError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"{self.result} is not a result that a run wrote ({reason}); train again.") from None
 
     def drop_checkpoints(self):
         """Remove the checkpoints of a run that is over; a kill may have come between its model and this."""

@@ -22,6 +22,7 @@ from davidnet_callbacks import (
     plot_schedule,
     read_history,
 )
+from davidnet_keras.alternating_flip import AlternatingFlip
 from davidnet_keras.augment import Augmentation, Cutout, RandomCrop, RandomFlip
 from davidnet_keras.checkpoint import Progress
 from davidnet_keras.cifar import load_cifar10, load_cifar100
@@ -34,6 +35,7 @@ from davidnet_keras.precision import choose_precision, device
 from davidnet_keras.recipe import RECIPES
 from davidnet_keras.run_callbacks import SaveCheckpoint, StopWhenDiverged
 from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.run_result import result_of
 from davidnet_keras.shapes import load_shapes
 from davidnet_keras.stop_signals import StopSignals
 
@@ -175,7 +177,7 @@ def augmentation(recipe, mean):
     if recipe.crop_padding:
         layers.append(RandomCrop(recipe.crop_padding))
     if recipe.flip:
-        layers.append(RandomFlip())
+        layers.append(AlternatingFlip() if recipe.alternating_flip else RandomFlip())
     if recipe.cutout:
         layers.append(Cutout(recipe.cutout, fill=mean))
     return Augmentation(layers)
@@ -219,7 +221,7 @@ def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoin
             verbose=0,
             callbacks=ContinuedCallbacks(checkpoints.callbacks, model, done, state, epochs, steps),
         )
-        folder.finish(model)
+        folder.finish(model, result_of(model, read_history(folder.history), data, progress))
     return Run(model, read_history(folder.history), folder.path)
 
 

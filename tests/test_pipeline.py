@@ -1,6 +1,7 @@
 """Training batches are a pure function of (seed, epoch, step); `fit` draws them in step, on one device or two."""
 
 import itertools
+import zlib
 
 import keras
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from davidnet_keras import pipeline
-from davidnet_keras.augment import Augmentation, RandomCrop, RandomFlip
+from davidnet_keras.augment import Augmentation, Cutout, RandomCrop, RandomFlip
 from davidnet_keras.pipeline import steps_per_epoch, train_dataset
+from davidnet_keras.random_batch_layer import RandomBatchLayer
 
 N, BATCH, STEPS = 22, 8, 3  # the last batch of an epoch holds 6
 
@@ -95,6 +97,34 @@ def test_augmented_batches_equal_the_layer_called_eagerly(compiled):
         np.testing.assert_array_equal(images, layer(x[labels], seed=seeds[-1]))
         assert not np.array_equal(images, x[labels])
     assert len({tuple(each.numpy()) for each in seeds}) == STEPS + 1
+
+
+def test_the_batches_of_a_seed_stay_the_same_bits_from_release_to_release():
+    """Runs that were begun earlier go on with the pictures that they would have seen."""
+    checksum = 0
+    for images, labels in take(7, Augmentation([RandomCrop(2), RandomFlip(), Cutout(3, fill=9)]), seed=3):
+        checksum = zlib.crc32(labels.tobytes(), zlib.crc32(images.tobytes(), checksum))
+    assert checksum == 0xE9BAC351
+
+
+def test_a_layer_may_know_which_pictures_these_are_the_epoch_and_the_runs_seed():
+    class Mark(RandomBatchLayer):
+        """Writes what it is told into the pictures."""
+
+        def draw_from(self, origin, seed, shape):
+            of_run = tf.fill([shape[0]], tf.reduce_sum(origin.seed) % 251)
+            return tf.cast(origin.index, tf.int64), tf.fill([shape[0]], origin.epoch), of_run
+
+        def transform(self, images, *told):
+            return tf.cast(tf.stack(told, -1)[:, None, None, :], images.dtype) + tf.zeros_like(images)
+
+    seeds = set()
+    for stacked in (Mark(), Augmentation([Augmentation([RandomCrop(1), Mark()])])):
+        for step, (images, labels) in enumerate(take(2 * STEPS, stacked, seed=3)):
+            np.testing.assert_array_equal(images[:, 0, 0, 0], labels)
+            assert (images[..., 1] == step // STEPS).all()
+            seeds |= set(images[..., 2].ravel())
+    assert len(seeds) == 2  # one for the layer alone, one where it stands in the stack; the same in every batch
 
 
 def test_sample_weights_stay_with_their_pictures():

@@ -1,5 +1,6 @@
 """A run that was stopped anywhere ends as if it had not been."""
 
+import json
 import math
 import os
 import signal
@@ -263,6 +264,22 @@ def test_a_changed_recipe_is_refused_unless_asked_for_and_then_recorded(tmp_path
     assert conditions["changes"] == [{"after": "2 epochs", "changed": changed}]
     with pytest.raises(UserError, match="is finished"):
         resume(folder.path, progress=False, recipe=replace(longer, epochs=5), change_recipe=True)
+
+
+def test_a_run_begun_before_a_setting_existed_goes_on_with_its_default(straight, tmp_path):
+    folder = stop(tmp_path / "run", "train", 1, 1, callbacks=[Witness()])
+    content = json.loads(folder.recipe.read_text())
+    del content["recipe"]["alternating_flip"]
+    folder.recipe.write_text(json.dumps(content))
+    assert_same_end(straight, resume(folder.path, progress=False, callbacks=[Witness()]))
+
+
+def test_a_run_with_alternating_flip_goes_on_inside_an_epoch_with_the_same_bits(tmp_path):
+    recipe = replace(RECIPE, alternating_flip=True, epochs=2)
+    whole = start(tmp_path / "whole", recipe=recipe)
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path / "run", At("train", 1, 1, die), recipe=recipe, checkpoint_every=1)
+    assert_same_end(whole, resume(tmp_path / "run", progress=False))
 
 
 def test_checkpoints_every_so_many_batches_go_on_after_a_resume(tmp_path):

@@ -23,6 +23,14 @@ def test_the_recipe_is_read_back(tmp_path):
     assert folder.read_recipe() == (RECIPES["davidnet"], CONDITIONS)
 
 
+def test_a_setting_that_came_after_the_file_was_written_has_its_default(tmp_path):
+    folder = begun(tmp_path / "run")
+    content = json.loads(folder.recipe.read_text())
+    del content["recipe"]["alternating_flip"]
+    folder.recipe.write_text(json.dumps(content))
+    assert folder.read_recipe() == (RECIPES["davidnet"], CONDITIONS)
+
+
 def test_an_empty_folder_may_be_used_and_a_used_one_not(tmp_path):
     (tmp_path / "run").mkdir()
     folder = begun(tmp_path / "run")
@@ -106,8 +114,9 @@ def test_finishing_saves_the_model_and_drops_the_checkpoints(tmp_path):
     folder = begun(tmp_path / "run")
     save(folder, 1)
     model = tiny_model()
-    folder.finish(model)
+    folder.finish(model, {"accuracy": 0.5})
     assert not folder.checkpoints.exists()
+    assert folder.read_result() == {"accuracy": 0.5}
     loaded = keras.saving.load_model(folder.model)
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
@@ -116,9 +125,18 @@ def test_a_model_that_cannot_be_saved_leaves_the_checkpoints(tmp_path):
     folder = begun(tmp_path / "run")
     save(folder, 1)
     with pytest.raises(OSError, match="No space"):
-        folder.finish(Unsavable())
+        folder.finish(Unsavable(), {})
     assert folder.saved() == [(1, 0)]
     assert not folder.model.exists()
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{", "\x00"])
+def test_a_result_that_is_none_is_refused(tmp_path, text):
+    folder = begun(tmp_path / "run")
+    if text is not None:
+        folder.result.write_text(text)
+    with pytest.raises(UserError, match=r"result\.json is not a result"):
+        folder.read_result()
 
 
 class Unsavable:

@@ -11,7 +11,7 @@ from davidnet_keras import Recipe, UserError, load_shapes, resume, train, traini
 from davidnet_keras.run_folder import RunFolder
 
 RECIPE = Recipe(epochs=3, batch_size=24, width=2, learning_rate=0.1, seed=5, cutout=4, precision="float32")
-FILES = {"recipe.json", "history.csv", "curves.png", "lr.png", "log.tsv", "model.keras"}
+FILES = {"recipe.json", "history.csv", "curves.png", "lr.png", "log.tsv", "result.json", "model.keras"}
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -97,6 +97,19 @@ def test_the_rates_are_the_references_triangle(run, rates):
     np.testing.assert_allclose(rates.seen, expected, rtol=1e-6)
 
 
+def test_the_result_holds_what_came_of_the_run(run):
+    result = json.loads((run.run_dir / "result.json").read_text())
+    # Width 2: the kernels' weights, each at every place of its output; 3 epochs of 64 pictures, 16 tested.
+    places = [32 * 32 * 27 * 2, 32 * 32 * 9 * 2 * 4, 2 * 16 * 16 * 9 * 4 * 4, 16 * 16 * 9 * 4 * 8, 8 * 8 * 9 * 8 * 16]
+    one = sum([*places, 2 * 4 * 4 * 9 * 16 * 16, 16 * 10])
+    assert result == {
+        "epochs": 3,
+        "seconds": run.history["seconds"][-1],
+        "accuracy": run.history["val_accuracy"][-1],
+        "petaflop": pytest.approx((6 * 3 * 64 + 2 * 16) * one / 1e15, rel=1e-12),
+    }
+
+
 def test_recipe_and_model_agree_about_decay_and_momentum(run):
     assert run.model.l2 == pytest.approx(5e-4 * 24)
     assert float(run.model.optimizer.momentum) == pytest.approx(0.9)
@@ -160,6 +173,7 @@ def test_a_callback_may_stop_the_run_early(tmp_path):
             self.model.stop_training = epoch == 1
 
     stopped = train_shapes(tmp_path / "run", callbacks=[Stop()])
+    assert RunFolder(stopped.run_dir).read_result()["epochs"] == 2
     assert stopped.history["epoch"] == [1, 2]
     assert {entry.name for entry in stopped.run_dir.iterdir()} - {".lock"} == FILES
 
