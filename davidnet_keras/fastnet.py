@@ -24,6 +24,7 @@ class FastNet(SumLossModel):
         num_classes: int. Default 10.
         widths: three ints, the channels of the blocks. Default (64, 256, 256).
         activation: name of a Keras activation, or "hard_gelu", between the layers. Default "gelu".
+        logit_scale: float, the factor on the logits. Default 1/256.
         batch_norm_momentum: float, the share of the old moving statistics that a step keeps. Default 0.6.
         l2: as `SumLossModel`'s. Default 0: `Muon` decays by group.
         dtype: policy of the layers. Default: Keras's global one.
@@ -45,6 +46,7 @@ class FastNet(SumLossModel):
         num_classes=10,
         widths=(64, 256, 256),
         activation="gelu",
+        logit_scale=1 / 256,
         batch_norm_momentum=0.6,
         l2=0.0,
         dtype=None,
@@ -57,12 +59,13 @@ class FastNet(SumLossModel):
                 f"Received: num_classes={num_classes!r}, widths={widths!r}"
             )
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        images, logits = fastnet_graph(num_classes, widths, activation, batch_norm_momentum, policy)
+        images, logits = fastnet_graph(num_classes, widths, activation, logit_scale, batch_norm_momentum, policy)
         super().__init__(images, logits, l2=l2, dtype=policy, **kwargs)
         self.settings = {
             "num_classes": num_classes,
             "widths": widths,
             "activation": activation,
+            "logit_scale": logit_scale,
             "batch_norm_momentum": batch_norm_momentum,
         }
 
@@ -86,7 +89,7 @@ class FastNet(SumLossModel):
         return cls(**config)
 
 
-def fastnet_graph(num_classes, widths, activation, batch_norm_momentum, dtype):
+def fastnet_graph(num_classes, widths, activation, logit_scale, batch_norm_momentum, dtype):
     """The network, read downward: (images, logits), both KerasTensors."""
     images = keras.Input(IMAGE_SHAPE, name="images")
     x = Normalization(dtype=dtype, name="normalize")(images)
@@ -100,4 +103,4 @@ def fastnet_graph(num_classes, widths, activation, batch_norm_momentum, dtype):
     drawn = keras.initializers.RandomUniform(-(3**0.5), 3**0.5)
     x = keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=drawn, dtype=dtype, name="head")(x)
     wide = "float64" if dtype.compute_dtype == "float64" else "float32"
-    return images, keras.layers.Rescaling(1 / widths[-1], dtype=wide, name="logits")(x)
+    return images, keras.layers.Rescaling(logit_scale, dtype=wide, name="logits")(x)

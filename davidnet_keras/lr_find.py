@@ -58,14 +58,15 @@ def sweep(place, recipe):
     """The `LearningRateSweep` of the recipe's model on its augmented data, in rates of a mean loss."""
     training = import_training()
     from davidnet_callbacks import LearningRateFinder
+    from davidnet_keras.build import build_model
 
-    data = training.load(place.dataset, place.data_dir)
+    data = training.held_out(training.load(place.dataset, place.data_dir), recipe.hold_out)
     training.check_batch_size(recipe, data)
     training.keras.utils.set_random_seed(recipe.seed)
     precision, _ = training.choose_precision(recipe.precision)
-    model = training.build_model(recipe, training.CLASSES[place.dataset], data, precision)
-    # The optimizer sees a summed loss: its rates are those of the mean by the batch size.
-    finder = LearningRateFinder(place.lowest / recipe.batch_size, place.highest / recipe.batch_size, place.steps)
+    model = build_model(recipe, training.CLASSES[place.dataset], data, precision)
+    # An optimizer that sees a summed loss has the rates of the mean by the batch size.
+    finder = LearningRateFinder(place.lowest / recipe.rate_scale, place.highest / recipe.rate_scale, place.steps)
     try:
         model.fit(
             training.training_data(model, recipe, data),
@@ -76,7 +77,7 @@ def sweep(place, recipe):
         )
     except ValueError as error:
         raise UserError(f"The sweep stopped: {error}") from error
-    rates = tuple(rate * recipe.batch_size for rate in finder.result.rates)
+    rates = tuple(rate * recipe.rate_scale for rate in finder.result.rates)
     return dataclasses.replace(finder.result, rates=rates)
 
 

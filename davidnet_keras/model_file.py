@@ -15,11 +15,12 @@ WEIGHTS, CONFIG = "model.weights.h5", "config.json"
 MEMBERS = {"metadata.json", CONFIG, WEIGHTS}
 MAX_CONFIG = 1 << 20  # bytes; a run's has about 1,300
 MAX_OBJECTS, MAX_DEPTH = 10_000, 20  # groups and arrays in the weights, and how deep; a run's has 170, 6 deep
-MODEL = "davidnet_keras>DavidNet"
+MODELS = {"davidnet_keras>DavidNet", "davidnet_keras>FastNet"}
 # What else stands in the configuration of a run's model, by the name that Keras knows it by. Keras would build any
 # layer, loss or metric that a file names, of any size; a few of its classes read other files or run code.
 PARTS = {
     "davidnet_keras>MomentumSGD",
+    "davidnet_keras>Muon",
     "davidnet_keras>NamedLoss",
     "davidnet_keras>SmoothedCrossentropy",
     "keras>DTypePolicy",
@@ -89,22 +90,31 @@ def check_members(archive, size):
 
 
 def check_config(text, weights_size):
-    """A DavidNet, no larger than the weights beside it, of parts that a run writes."""
+    """One of our networks, no larger than the weights beside it, of parts that a run writes."""
     config = json.loads(text)
-    if not isinstance(config, dict) or config.get("registered_name") != MODEL:
-        raise Unfit("its configuration is not that of a DavidNet")
+    if not isinstance(config, dict) or config.get("registered_name") not in MODELS:
+        raise Unfit("its configuration is not that of a DavidNet or FastNet")
     settings = config.get("config")
     if not isinstance(settings, dict):
-        raise Unfit("its DavidNet has no settings")
-    for name in ("width", "num_classes"):
-        if type(settings.get(name)) is not int:
-            raise Unfit(f"its {name} is not a whole number")
+        raise Unfit("its network has no settings")
     # The largest kernel and the dense layer alone, at two bytes a number.
-    width, classes = settings["width"], settings["num_classes"]
-    if 2 * (9 * 8 * 4 * width**2 + 8 * width * classes) > weights_size:
-        raise Unfit(f"a network of width {width} and {classes} classes has more weights than it holds")
+    *_, inputs, width = widths = network_widths(settings)
+    classes = settings.get("num_classes")
+    if not all(type(number) is int for number in (*widths, classes)):
+        raise Unfit("its widths and classes are not whole numbers")
+    if 2 * (9 * inputs * width + width * classes) > weights_size:
+        raise Unfit(f"a network of widths {widths} and {classes} classes has more weights than it holds")
     for value in (value for key, value in config.items() if key != "build_config"):
         check_parts(value)
+
+
+def network_widths(settings):
+    """The channels of a network's layers, the last two those of its largest kernel."""
+    if "widths" not in settings:
+        width = settings.get("width")
+        return (4 * width, 8 * width) if type(width) is int else (None, None)
+    widths = settings["widths"]
+    return tuple(widths) if isinstance(widths, list) and len(widths) == 3 else (None, None)
 
 
 def check_parts(value):

@@ -1,7 +1,11 @@
 """Momentum SGD with the learning rate outside the velocity."""
 
+import dataclasses
+
 import keras
 from keras import ops
+
+from davidnet_keras.parameter_group import ParameterGroup, group_of
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
@@ -25,6 +29,8 @@ class MomentumSGD(keras.optimizers.Optimizer):
             mean loss divided by the batch size.
         momentum: float in [0, 1). Default 0.9.
         nesterov: bool. Default True.
+        groups: `ParameterGroup`s, for weights with a rate or a decay of their own. One that fits no group has the rate
+            above and no decay. Default: none.
         **kwargs: `keras.optimizers.Optimizer`'s own: clipnorm, use_ema, gradient_accumulation_steps, name, ...
 
     Raises:
@@ -33,11 +39,12 @@ class MomentumSGD(keras.optimizers.Optimizer):
     Source: `tf.train.MomentumOptimizer` (the reference notebook), `torch.optim.SGD`.
     """
 
-    def __init__(self, learning_rate, momentum=0.9, nesterov=True, **kwargs):
+    def __init__(self, learning_rate, momentum=0.9, nesterov=True, groups=(), **kwargs):
         if not 0 <= momentum < 1:
             raise ValueError(f"Momentum must be at least 0 and below 1. Received: momentum={momentum}")
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.nesterov = bool(nesterov)
+        self.groups = [ParameterGroup(**group) if isinstance(group, dict) else group for group in groups]
         self._momentum = self.add_variable(
             shape=(),
             initializer=keras.initializers.Constant(momentum),
@@ -55,22 +62,38 @@ class MomentumSGD(keras.optimizers.Optimizer):
         self._momentum.assign(value)
 
     def build(self, variables):
-        """Create one velocity per variable, of its shape and dtype, at zero."""
+        """Create one velocity per variable, of its shape and dtype, at zero, and find each one's group."""
         if self.built:
             return
         super().build(variables)
         self.velocities = self.add_optimizer_variables(variables, "velocity")
+        self._groups = [group_of(variable.path, self.groups) for variable in variables]
 
     def update_step(self, gradient, variable, learning_rate):
         """Move one variable by one step."""
-        velocity = self.velocities[self._get_variable_index(variable)]
-        momentum = ops.cast(self._momentum, variable.dtype)
+        self.momentum_step(gradient, variable, learning_rate, self._momentum)
+
+    def momentum_step(self, gradient, variable, learning_rate, momentum):
+        """Move one variable along its velocity, by its group's rate and decay."""
+        group = self._groups[self._get_variable_index(variable)]
         gradient = ops.cast(gradient, variable.dtype)
+        if group.decay:
+            gradient = gradient + group.decay * variable
+        rate = group.scaled(ops.cast(learning_rate, variable.dtype), self.iterations)
+        self.assign_sub(variable, rate * self.direction(gradient, variable, momentum))
+
+    def direction(self, gradient, variable, momentum):
+        """Bring a variable's velocity up to date; where to go from it."""
+        velocity = self.velocities[self._get_variable_index(variable)]
+        momentum = ops.cast(momentum, variable.dtype)
         new_velocity = momentum * velocity + gradient
         self.assign(velocity, new_velocity)
-        direction = gradient + momentum * new_velocity if self.nesterov else new_velocity
-        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * direction)
+        return gradient + momentum * new_velocity if self.nesterov else new_velocity
 
     def get_config(self):
         # The current momentum, as the base class does with the rate: a reloaded optimizer goes on where it was.
-        return super().get_config() | {"momentum": float(self._momentum.numpy()), "nesterov": self.nesterov}
+        return super().get_config() | {
+            "momentum": float(self._momentum.numpy()),
+            "nesterov": self.nesterov,
+            "groups": [dataclasses.asdict(group) for group in self.groups],
+        }

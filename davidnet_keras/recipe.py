@@ -3,11 +3,15 @@
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args, get_origin
 
 from davidnet_keras.errors import UserError
 
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+Network = Literal["davidnet", "fastnet"]
+OptimizerName = Literal["sgd", "muon"]
+Activation = Literal["relu", "gelu", "silu", "hard_gelu"]
+Views = Literal["one", "mirror", "mirror_and_shifts"]
 
 MAX_EPOCHS = 1_000_000
 MAX_BATCH_SIZE = 1_000_000
@@ -27,25 +31,48 @@ class Recipe:
     name: str = setting("davidnet", "the recipe's name")
     epochs: int = setting(24, "passes over the training set", at_least=1, at_most=MAX_EPOCHS)
     batch_size: int = setting(512, "pictures a step", at_least=1, at_most=MAX_BATCH_SIZE)
+    network: Network = setting("davidnet", "davidnet: ResNet-9; fastnet: airbench94's, a third of the arithmetic")
+    activation: Activation = setting("relu", "between the layers of fastnet; davidnet has relu")
+    optimizer: OptimizerName = setting("sgd", "sgd: Nesterov momentum; muon: orthogonal updates for convolutions")
     learning_rate: float = setting(
-        0.4, "peak rate for a mean loss; the optimizer, which sees the sum, gets it divided by the batch size", above=0
+        0.4,
+        "peak rate for a mean loss; the optimizer, which sees the sum, gets it divided by the batch size. With muon: "
+        "that of the convolutions, as it is",
+        above=0,
+    )
+    bias_rate: float | None = setting(
+        None, "peak rate of biases (batch norms' beta too) for a mean loss; None: the learning rate", above=0
+    )
+    head_rate: float | None = setting(
+        None, "peak rate of the last layer for a mean loss; None: the learning rate", above=0
     )
     warmup_epochs: float | None = setting(
         None, "epochs from rate 0 to the peak; None: (epochs + 1) // 5, at least 1, at most half the run", at_least=0
     )
-    momentum: float = setting(0.9, "Nesterov momentum", at_least=0, below=1)
+    momentum: float = setting(0.9, "Nesterov momentum; with muon: the convolutions'", at_least=0, below=1)
     weight_decay: float = setting(
-        5e-4, "L2 decay of a mean loss; the gradient of the sum gets it times the batch size", at_least=0
+        5e-4,
+        "L2 decay of a mean loss; the gradient of the sum gets it times the batch size. With muon: the share that a "
+        "step at the peak rates takes off the other weights",
+        at_least=0,
     )
+    label_smoothing: float = setting(0.0, "share of each label spread over all classes", at_least=0, below=1)
     width: int = setting(64, "channels of the first layer", at_least=1, at_most=MAX_WIDTH)
     dropout: float = setting(0.05, "share of each convolution's outputs set to zero", at_least=0, below=1)
     logit_scale: float = setting(0.125, "factor on the logits", above=0)
+    whiten_epochs: int = setting(3, "epochs in which fastnet's first bias is trained", at_least=1, at_most=MAX_EPOCHS)
     crop_padding: int = setting(
         4, "pixels of reflection around a picture before the random crop", at_least=0, at_most=31
     )
     flip: bool = setting(True, "mirror each picture left to right with probability 1/2")
     alternating_flip: bool = setting(False, "with flip: mirror every other epoch instead, from a random start")
     cutout: int = setting(0, "side in pixels of the square cut out of each picture; 0: none", at_least=0, at_most=32)
+    test_views: Views = setting(
+        "one", "how the finished model looks at test pictures: once; mirrored too (2); moved by a pixel too (6)"
+    )
+    hold_out: int = setting(
+        0, "training pictures kept back to be tested on in place of the test set, for choosing settings", at_least=0
+    )
     precision: Precision = setting("auto", "arithmetic of the layers; auto: what this hardware has instructions for")
     deterministic: bool = setting(
         False, "the same bits from the same seed: only kernels that add in a fixed order, slower on a GPU"
@@ -56,26 +83,47 @@ class Recipe:
         for item in dataclasses.fields(self):
             check_type(item, getattr(self, item.name))
             check_bounds(item, getattr(self, item.name))
-        if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
-            raise UserError(
-                "The warm-up cannot be longer than the run; lower warmup_epochs or raise epochs. "
-                f"Received: warmup_epochs={self.warmup_epochs}, epochs={self.epochs}"
-            )
-
-        if self.alternating_flip and not self.flip:
-            raise UserError(
-                "Alternating is a way to flip; leave flip on for it. Received: alternating_flip=True, flip=False"
-            )
+        check_together(self)
 
     @property
     def peak_rate(self):
-        """The optimizer's rate at the top of the triangle: per unit of the summed loss's gradient."""
-        return self.learning_rate / self.batch_size
+        """The optimizer's rate at the top of the triangle: per unit of the summed loss's gradient, muon's as it is."""
+        return self.learning_rate / self.rate_scale
+
+    @property
+    def rate_scale(self):
+        """How many times the optimizer's rate the recipe's is; muon's updates do not depend on the loss's size."""
+        return 1 if self.optimizer == "muon" else self.batch_size
 
     @property
     def l2(self):
         """The decay's coefficient in the gradient of the summed loss."""
         return self.weight_decay * self.batch_size
+
+
+def check_together(recipe):
+    """Refuse settings that do not go together."""
+    if recipe.warmup_epochs is not None and recipe.warmup_epochs > recipe.epochs:
+        raise UserError(
+            "The warm-up cannot be longer than the run; lower warmup_epochs or raise epochs. "
+            f"Received: warmup_epochs={recipe.warmup_epochs}, epochs={recipe.epochs}"
+        )
+    if recipe.alternating_flip and not recipe.flip:
+        raise UserError(
+            "Alternating is a way to flip; leave flip on for it. Received: alternating_flip=True, flip=False"
+        )
+    if recipe.network == "davidnet" and recipe.activation != "relu":
+        raise UserError(
+            f"DavidNet's activation is relu; choose another network for {recipe.activation}. "
+            f"Received: activation={recipe.activation!r}"
+        )
+    if recipe.network == "fastnet" and recipe.dropout:
+        raise UserError(f"FastNet has no dropout; set it to 0. Received: dropout={recipe.dropout}")
+    if recipe.optimizer == "muon" and None in (recipe.bias_rate, recipe.head_rate):
+        raise UserError(
+            "Muon's rate is for convolutions only; give bias_rate and head_rate too, as RECIPES['fast'] does. "
+            f"Received: bias_rate={recipe.bias_rate}, head_rate={recipe.head_rate}"
+        )
 
 
 def check_type(item, value):
@@ -86,13 +134,13 @@ def check_type(item, value):
         int: (int,),
         float: (int, float),
         float | None: (int, float, type(None)),
-        Precision: (str,),
     }
-    allowed = kinds[item.type]
+    choices = get_args(item.type) if get_origin(item.type) is Literal else ()
+    allowed = (str,) if choices else kinds[item.type]
     if not isinstance(value, allowed) or (isinstance(value, bool) and item.type is not bool):
         raise UserError(f"A recipe's {item.name} cannot be that. Received: {item.name}={value!r}")
-    if item.type is Precision and value not in Precision.__args__:
-        raise UserError(f"The precision is one of {', '.join(Precision.__args__)}. Received: precision={value!r}")
+    if choices and value not in choices:
+        raise UserError(f"A recipe's {item.name} is one of {', '.join(choices)}. Received: {item.name}={value!r}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"A recipe's {item.name} must be finite. Received: {item.name}={value}")
 
@@ -111,4 +159,25 @@ def check_bounds(item, value):
         raise UserError(f"A recipe's {item.name} must be {wanted}. Received: {item.name}={value}")
 
 
-RECIPES = {"davidnet": Recipe()}
+# Source: KellerJordan/cifar10-airbench, `airbench94_muon.py`, but for the activation.
+FAST = Recipe(
+    name="fast",
+    network="fastnet",
+    activation="hard_gelu",
+    optimizer="muon",
+    epochs=8,
+    batch_size=2000,
+    learning_rate=0.24,
+    bias_rate=106.0,  # 0.053 for a sum over 2,000
+    head_rate=1340.0,  # 0.67
+    warmup_epochs=0.0,
+    momentum=0.6,
+    weight_decay=0.004,
+    label_smoothing=0.2,
+    dropout=0.0,
+    logit_scale=1 / 256,
+    crop_padding=2,
+    alternating_flip=True,
+    test_views="mirror_and_shifts",
+)
+RECIPES = {"davidnet": Recipe(), "fast": FAST}

@@ -3,6 +3,7 @@
 from davidnet_callbacks import read_history
 from davidnet_callbacks.dawnbench import earlier_lines
 from davidnet_callbacks.history_file import earlier_epochs
+from davidnet_keras.build import new_model
 from davidnet_keras.changes import check_changes, check_progress
 from davidnet_keras.checkpoint import Progress, load_weights
 from davidnet_keras.errors import UserError
@@ -15,8 +16,8 @@ from davidnet_keras.training import (
     check_checkpoint_every,
     fingerprint,
     fit,
+    held_out,
     load,
-    new_model,
 )
 
 
@@ -47,7 +48,7 @@ def resume(
         if folder.model.exists():
             return finished_run(folder, changes)
         every = checkpoint_every or before.get("checkpoint_every")
-        data = same_data(run_dir, before, data_dir)
+        data = held_out(same_data(run_dir, before, data_dir), recipe.hold_out)
         check_batch_size(recipe, data)
         model = new_model(recipe, CLASSES[before["dataset"]], data, before["precision"])
         path, done, state = folder.newest_checkpoint() or (None, Progress(0), None)

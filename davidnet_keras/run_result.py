@@ -1,31 +1,60 @@
 """What came of a run, for its result.json."""
 
+import time
+
 from davidnet_keras.cost import cost_text, inference_flops, training_flops
 from davidnet_keras.errors import UserError
+from davidnet_keras.pipeline import test_dataset
+from davidnet_keras.test_time import TestTimeAugmentation
+
+# How the finished model looks at test pictures: arguments of TestTimeAugmentation, number of views.
+VIEWS = {"one": (None, 1), "mirror": ({"mirror": True}, 2), "mirror_and_shifts": ({"mirror": True, "shifts": 1}, 6)}
+BATCH_SIZE = 1000
 
 
-def result_of(model, history, data, announce=True):
+def result_of(model, recipe, history, data, announce=True):
     """The figures of a finished run.
 
     Args:
         model: the trained model.
+        recipe: `Recipe`.
         history: dict, the columns of its history.csv.
         data: ((x_train, y_train), (x_test, y_test)).
-        announce: bool, whether to print the cost.
+        announce: bool, whether to print the cost and the accuracy with several views.
 
     Returns:
         dict: `epochs` that were trained; `seconds`, as history.csv has them; `accuracy` on the test set after the last
-        epoch, 0 to 1; `petaflop`, 1e15 operations of training and of one final test (see `training_flops`), None for a
-        model that cannot be counted.
+        epoch, 0 to 1; with the recipe's `test_views`, `views`, `accuracy_views` and `seconds_views`, what they took;
+        `petaflop`, 1e15 operations of training and of one final test (see `training_flops`), None for a model that
+        cannot be counted.
     """
     epochs = len(history["epoch"])
     result = {"epochs": epochs, "seconds": history["seconds"][-1], "accuracy": history["val_accuracy"][-1]}
-    (x_train, _), (x_test, _) = data
-    try:
-        flops = training_flops(model, epochs, len(x_train)) + inference_flops(model, len(x_test))
-        words = f"{cost_text(flops)} for training and the final test, counted by the plain algorithm."
-    except UserError as error:  # no reason to lose a run that is done
-        flops, words = None, str(error)
+    arguments, views = VIEWS[recipe.test_views]
+    if arguments is not None:
+        result |= tested_with_views(model, arguments, views, data[1], announce)
+    flops, words = cost(model, epochs, data, views)
     if announce:
         print(words)
     return result | {"petaflop": None if flops is None else flops / 1e15}
+
+
+def tested_with_views(model, arguments, views, test_data, announce):
+    """The accuracy with test-time augmentation, and the seconds it took."""
+    began = time.perf_counter()
+    test = TestTimeAugmentation(model, **arguments).evaluate(
+        test_dataset(*test_data, BATCH_SIZE), verbose=0, return_dict=True
+    )
+    if announce:
+        print(f"With {views} views of each test picture: {100 * test['accuracy']:.2f} %.")
+    return {"views": views, "accuracy_views": test["accuracy"], "seconds_views": time.perf_counter() - began}
+
+
+def cost(model, epochs, data, views):
+    """(operations or None, a sentence about them)."""
+    (x_train, _), (x_test, _) = data
+    try:
+        flops = training_flops(model, epochs, len(x_train)) + inference_flops(model, len(x_test), views)
+    except UserError as error:  # no reason to lose a run that is done
+        return None, str(error)
+    return flops, f"{cost_text(flops)} for training and the final test, counted by the plain algorithm."

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 from tqdm.keras import TqdmCallback
 
 from davidnet_callbacks import (
@@ -24,12 +23,11 @@ from davidnet_callbacks import (
 )
 from davidnet_keras.alternating_flip import AlternatingFlip
 from davidnet_keras.augment import Augmentation, Cutout, RandomCrop, RandomFlip
+from davidnet_keras.build import new_model
 from davidnet_keras.checkpoint import Progress
 from davidnet_keras.cifar import load_cifar10, load_cifar100
 from davidnet_keras.continued_fit import ContinuedCallbacks, data_start
 from davidnet_keras.errors import UserError
-from davidnet_keras.model import DavidNet
-from davidnet_keras.optimizer import MomentumSGD
 from davidnet_keras.pipeline import steps_per_epoch, test_dataset, train_dataset
 from davidnet_keras.precision import choose_precision, device
 from davidnet_keras.recipe import RECIPES
@@ -85,7 +83,8 @@ def train(
     if dataset not in CLASSES:
         raise UserError(f"There is no such data set; choose {', '.join(CLASSES)}. Received: dataset={dataset!r}")
     check_checkpoint_every(checkpoint_every)
-    data = load(dataset, data_dir)
+    everything = load(dataset, data_dir)
+    data = held_out(everything, recipe.hold_out)
     check_batch_size(recipe, data)
     with RunFolder.create(run_dir or default_run_dir(recipe, dataset)) as folder:
         precision, reason = choose_precision(recipe.precision)
@@ -93,7 +92,7 @@ def train(
             recipe,
             run=uuid.uuid4().hex,
             checkpoint_every=checkpoint_every,
-            **conditions(dataset, data, precision, reason),
+            **conditions(dataset, everything, precision, reason),
         )
         if progress:
             print(
@@ -124,6 +123,20 @@ def load(dataset, data_dir):
     return {"cifar10": load_cifar10, "cifar100": load_cifar100}[dataset](data_dir)
 
 
+def held_out(data, count):
+    """The data with so many of the training pictures, the last ones of a fixed shuffle, in place of the test pictures.
+
+    Settings chosen by them leave the test set unseen.
+    """
+    if not count:
+        return data
+    x, y = data[0]
+    if count >= len(x):
+        raise UserError(f"Hold out fewer than the {len(x)} training pictures. Received: hold_out={count}")
+    kept, out = np.split(np.random.default_rng(0).permutation(len(x)), [len(x) - count])
+    return (x[kept], y[kept]), (x[out], y[out])
+
+
 def check_batch_size(recipe, data):
     """A batch larger than the set is a slip: the rate and decay would be scaled for pictures that are not there."""
     pictures = len(data[0][0])
@@ -149,26 +162,6 @@ def fingerprint(data):
     for array in (array for split in data for array in split):
         checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
     return {"train": len(data[0][0]), "test": len(data[1][0]), "crc32": f"{checksum:08x}"}
-
-
-def new_model(recipe, num_classes, data, precision):
-    """`build_model` from the recipe's seed, in a TensorFlow set to the recipe's determinism."""
-    keras.utils.set_random_seed(recipe.seed)
-    if recipe.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    return build_model(recipe, num_classes, data, precision)
-
-
-def build_model(recipe, num_classes, data, precision):
-    """A DavidNet of the recipe, normalising with the training set's statistics, compiled."""
-    model = DavidNet(num_classes, recipe.width, recipe.logit_scale, recipe.dropout, recipe.l2, dtype=precision)
-    model.adapt(data[0][0])
-    model.compile(
-        optimizer=MomentumSGD(recipe.peak_rate, recipe.momentum),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
-        metrics=["accuracy"],
-    )
-    return model
 
 
 def augmentation(recipe, mean):
@@ -221,7 +214,7 @@ def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoin
             verbose=0,
             callbacks=ContinuedCallbacks(checkpoints.callbacks, model, done, state, epochs, steps),
         )
-        folder.finish(model, result_of(model, read_history(folder.history), data, progress))
+        folder.finish(model, result_of(model, recipe, read_history(folder.history), data, progress))
     return Run(model, read_history(folder.history), folder.path)
 
 
@@ -229,4 +222,4 @@ def progress_callbacks(recipe, folder, initial_epoch):
     """Bars on a terminal, and the reference's row for every epoch; its clock goes on where a stopped run's was."""
     seconds = read_history(folder.history)["seconds"][initial_epoch - 1] if initial_epoch else 0.0
     # disable=None: no bars where standard error is a file.
-    return [TqdmCallback(disable=None), EpochTable(learning_rate_scale=recipe.batch_size, seconds=seconds)]
+    return [TqdmCallback(disable=None), EpochTable(learning_rate_scale=recipe.rate_scale, seconds=seconds)]

@@ -1,0 +1,65 @@
+"""Recipe -> compiled model."""
+
+import keras
+import tensorflow as tf
+
+from davidnet_keras.fastnet import FastNet
+from davidnet_keras.losses import SmoothedCrossentropy
+from davidnet_keras.model import DavidNet
+from davidnet_keras.muon import Muon
+from davidnet_keras.optimizer import MomentumSGD
+from davidnet_keras.parameter_group import ParameterGroup
+from davidnet_keras.pipeline import steps_per_epoch
+
+WHITENING, BIASES, HEAD, ANY = "whiten/bias", "(beta|bias)$", "(dense|head)/kernel$", ""
+
+
+def new_model(recipe, num_classes, data, precision):
+    """`build_model` from the recipe's seed, in a TensorFlow set to the recipe's determinism."""
+    keras.utils.set_random_seed(recipe.seed)
+    if recipe.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    return build_model(recipe, num_classes, data, precision)
+
+
+def build_model(recipe, num_classes, data, precision):
+    """The recipe's network, with the training set's statistics, compiled."""
+    pictures = data[0][0]
+    groups = parameter_groups(recipe, steps_per_epoch(len(pictures), recipe.batch_size))
+    model = network(recipe, num_classes, 0.0 if groups else recipe.l2, precision)
+    model.adapt(pictures)
+    make = Muon if recipe.optimizer == "muon" else MomentumSGD
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+    if recipe.label_smoothing:
+        loss = SmoothedCrossentropy(recipe.label_smoothing, reduction="sum")
+    model.compile(make(recipe.peak_rate, recipe.momentum, groups=groups), loss, metrics=["accuracy"])
+    return model
+
+
+def network(recipe, num_classes, l2, precision):
+    """The recipe's network, with fresh weights."""
+    if recipe.network == "davidnet":
+        return DavidNet(num_classes, recipe.width, recipe.logit_scale, recipe.dropout, l2, dtype=precision)
+    widths = (recipe.width, 4 * recipe.width, 4 * recipe.width)
+    return FastNet(num_classes, widths, recipe.activation, recipe.logit_scale, l2=l2, dtype=precision)
+
+
+def parameter_groups(recipe, steps):
+    """The weights with rates of their own; none if all have the same, and then the train step adds the decay.
+
+    Every group's weights lose the same share at a step, so the decay that goes into the gradient is larger the lower
+    the group's rate is.
+    """
+    if recipe.optimizer == "sgd" and recipe.bias_rate is None and recipe.head_rate is None:
+        return []
+    muon = recipe.optimizer == "muon"
+    share = recipe.weight_decay * (1 if muon else recipe.learning_rate)
+
+    def group(pattern, rate, fade_steps=None):
+        rate = (rate or recipe.learning_rate) / recipe.batch_size
+        return ParameterGroup(pattern, rate / recipe.peak_rate, share / rate, fade_steps)
+
+    groups = [group(BIASES, recipe.bias_rate), group(HEAD, recipe.head_rate)]
+    if recipe.network == "fastnet":
+        groups.insert(0, group(WHITENING, recipe.bias_rate, recipe.whiten_epochs * steps))
+    return groups if muon else [*groups, group(ANY, None)]

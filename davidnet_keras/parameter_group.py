@@ -1,0 +1,50 @@
+"""Weights that an optimizer trains alike, at a rate and decay of their own."""
+
+import dataclasses
+import re
+
+from keras import ops
+
+
+@dataclasses.dataclass(frozen=True)
+class ParameterGroup:
+    """Weights that are trained alike.
+
+    Args:
+        pattern: regular expression, looked for in `variable.path` ("block1/first_norm/beta"). The first group that fits
+            a weight counts.
+        rate: their learning rate, as a multiple of the optimizer's. Default 1.
+        decay: L2 decay, the coefficient of the weight added to its gradient. Default 0.
+        fade_steps: int, steps over which the rate goes down to 0 in a straight line, on top of the optimizer's own
+            schedule; from then on the weights stay as they are. Default: none.
+
+    Raises:
+        ValueError: no regular expression, a rate or decay below 0, a fade of no step.
+    """
+
+    pattern: str
+    rate: float = 1.0
+    decay: float = 0.0
+    fade_steps: int | None = None
+
+    def __post_init__(self):
+        try:
+            re.compile(self.pattern)
+        except (re.error, TypeError):
+            raise ValueError(f"A group's pattern is a regular expression. Received: {self}") from None
+        if not (self.rate >= 0 and self.decay >= 0):
+            raise ValueError(f"A group's rate and decay must be 0 or more. Received: {self}")
+        if self.fade_steps is not None and self.fade_steps < 1:
+            raise ValueError(f"A group's rate fades over one step or more. Received: {self}")
+
+    def scaled(self, learning_rate, iterations):
+        """The group's rate at this step, a tensor, from the optimizer's."""
+        if self.fade_steps:
+            left = 1 - ops.cast(iterations, learning_rate.dtype) / self.fade_steps
+            return self.rate * learning_rate * ops.maximum(left, 0)
+        return learning_rate if self.rate == 1 else self.rate * learning_rate
+
+
+def group_of(path, groups):
+    """The first group whose pattern is found in a variable's path; else one with rate 1 and no decay."""
+    return next((group for group in groups if re.search(group.pattern, path)), ParameterGroup(""))
