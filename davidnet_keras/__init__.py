@@ -45,6 +45,12 @@ _HOMES = {
     "SumLossModel": "sum_loss",
     "TestTimeAugmentation": "test_time",
     "resume": "resuming",
+    "FastNet": "fastnet",
+    "Muon": "muon",
+    "ParameterGroup": "parameter_group",
+    "PartialIdentity": "dirac",
+    "PatchWhitening": "whitening",
+    "ConvPoolBlock": "conv_pool_block",
     "train": "training",
 }
 __all__ = sorted(_HOMES)

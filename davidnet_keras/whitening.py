@@ -1,5 +1,7 @@
 """A first convolution that decorrelates the pixels of small patches."""
 
+import math
+
 import keras
 import numpy as np
 
@@ -82,6 +84,10 @@ class PatchWhitening(keras.layers.Layer):
 
     def call(self, x):
         return keras.ops.conv(x, self.kernel, padding="valid", data_format="channels_last") + self.bias
+
+    def multiply_accumulates(self, input_shape):
+        """The products that `training_flops` counts: every output sums over its patch."""
+        return math.prod(self.compute_output_shape(input_shape)) * self.size**2 * input_shape[-1]
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape
