@@ -3,6 +3,7 @@
 from importlib import import_module
 
 _MODULES = {
+    "AverageWeights": "averaged_weights",
     "BatchLearningRateScheduler": "scheduler",
     "BatchMomentumScheduler": "momentum",
     "Cyclical": "cyclical",
@@ -11,6 +12,7 @@ _MODULES = {
     "HistoryCSV": "history",
     "LearningRateFinder": "learning_rate_finder",
     "LearningRateSweep": "learning_rate_sweep",
+    "Lookahead": "averaged_weights",
     "OneCycleCosine": "one_cycle",
     "OneCycleTriangle": "one_cycle",
     "PiecewiseCosine": "schedules",
