@@ -43,6 +43,8 @@ _HOMES = {
     "Interrupted": "stop_signals",
     "SumLossModel": "sum_loss",
     "resume": "resuming",
+    "resume_runs": "repeated",
+    "train_runs": "repeated",
     "train": "training",
 }
 __all__ = sorted(_HOMES)
