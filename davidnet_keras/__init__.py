@@ -51,6 +51,8 @@ _HOMES = {
     "PartialIdentity": "dirac",
     "PatchWhitening": "whitening",
     "ConvPoolBlock": "conv_pool_block",
+    "resume_runs": "repeated",
+    "train_runs": "repeated",
     "train": "training",
 }
 __all__ = sorted(_HOMES)

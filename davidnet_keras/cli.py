@@ -61,6 +61,7 @@ class Place(Data):
     change_recipe: Annotated[
         bool, tyro.conf.arg(help="with --resume: go on with the settings that are given here, where they differ")
     ] = False
+    runs: Annotated[int, tyro.conf.arg(help="trainings, with the seeds seed, seed + 1, ...; their mean and spread")] = 1
     checkpoint_every: Annotated[
         int | None, tyro.conf.arg(help="batches between checkpoints inside an epoch; None: only after each epoch")
     ] = None
@@ -128,9 +129,37 @@ def main(argv=None):
 def train_or_resume(argv):
     """What the program does without a subcommand."""
     place, recipe = parse(argv)
+    given = given_flags(argv)
+    if place.resume is not None and place.run_dir is not None:
+        raise UserError("--resume continues in its own folder; leave out --run-dir.")
+    if place.runs != 1 or (place.resume is not None and ("runs" in given or is_series(place.resume))):
+        print(train_or_resume_runs(place, recipe, given))
+        return
     started = time.perf_counter()
-    result = resume(place, recipe, given_flags(argv)) if place.resume is not None else train(place, recipe)
+    result = resume(place, recipe, given) if place.resume is not None else train(place, recipe)
     print(summary(result, time.perf_counter() - started))
+
+
+def is_series(run_dir):
+    """Whether a folder holds several runs."""
+    return (Path(run_dir) / "runs.json").exists()
+
+
+def train_or_resume_runs(place, recipe, given):
+    """Several runs, new or the rest of earlier ones."""
+    from davidnet_keras import repeated
+
+    repeated.check_runs(place.runs)
+    if place.resume is not None:
+        repeated.check_resume(place.resume, place.change_recipe)
+        settings_to_go_on_with(place, recipe, given, repeated.SeriesFolder(place.resume))
+    training = import_training()
+    run_dir = place.resume or place.run_dir or training.default_run_dir(recipe, place.dataset)
+    common = {"data_dir": place.data_dir, "checkpoint_every": place.checkpoint_every}
+    with saying_how_to_resume(run_dir, place):
+        if place.resume is not None:
+            return repeated.resume_runs(run_dir, n=place.runs if "runs" in given else None, **common)
+        return repeated.train_runs(recipe, place.runs, place.dataset, run_dir=run_dir, **common)
 
 
 def train(place, recipe):
@@ -143,8 +172,6 @@ def train(place, recipe):
 
 def resume(place, recipe, given):
     """The rest of an earlier run."""
-    if place.run_dir is not None:
-        raise UserError("--resume continues in its own folder; leave out --run-dir.")
     wanted = settings_to_go_on_with(place, recipe, given)
     import_training()
     from davidnet_keras import resuming
@@ -188,15 +215,18 @@ def saying_how_to_resume(run_dir, place):
 
 def has_begun(run_dir):
     """Whether there is a run to continue: not before the first write."""
-    return (Path(run_dir) / "recipe.json").exists()
+    return (Path(run_dir) / "recipe.json").exists() or is_series(run_dir)
 
 
-def settings_to_go_on_with(place, recipe, given):
-    """The run's own recipe with the given flags; refused, before TensorFlow is imported, where they may not differ."""
+def settings_to_go_on_with(place, recipe, given, folder=None):
+    """The run's own recipe with the given flags; refused, before TensorFlow is imported, where they may not differ.
+
+    `folder` is the `RunFolder`, or `SeriesFolder`, to continue; None: the run's.
+    """
     from davidnet_keras.changes import check_changes
     from davidnet_keras.run_folder import RunFolder
 
-    begun, conditions = RunFolder(place.resume).read_recipe()
+    begun, conditions = (folder or RunFolder(place.resume)).read_recipe()
     if "dataset" in given and place.dataset != conditions["dataset"]:
         raise UserError(
             f"A run goes on with the pictures it was begun with; leave out --dataset, or start a new run. "

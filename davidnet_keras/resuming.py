@@ -22,7 +22,14 @@ from davidnet_keras.training import (
 
 
 def resume(
-    run_dir, data_dir=None, callbacks=(), progress=True, recipe=None, change_recipe=False, checkpoint_every=None
+    run_dir,
+    data_dir=None,
+    callbacks=(),
+    progress=True,
+    recipe=None,
+    change_recipe=False,
+    checkpoint_every=None,
+    stop=None,
 ):
     """Continue a run after its newest checkpoint, as if it had never stopped.
 
@@ -36,7 +43,7 @@ def resume(
         change_recipe: bool, whether `recipe` may differ from the run's own. recipe.json then says what was changed
             after how many epochs and batches.
         checkpoint_every: as `train`; None: as the run was begun.
-        data_dir, callbacks, progress: as `train`.
+        data_dir, callbacks, progress, stop: as `train`.
 
     Returns, Raises: as `train`.
     """
@@ -61,7 +68,7 @@ def resume(
             folder.write_recipe(recipe, **before)
         if progress:
             print(f"Going on after {done} of {recipe.epochs}.")
-        return fit(model, recipe, data, folder, done, state, callbacks, progress, every)
+        return fit(model, recipe, data, folder, done, state, callbacks, progress, every, stop)
 
 
 def finished_run(folder, changes):

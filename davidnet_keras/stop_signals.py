@@ -14,11 +14,14 @@ class Interrupted(KeyboardInterrupt):
         signal_number: the signal that asked; a program's exit code is 128 more, as shells have it.
         progress: how far the run was when it was saved; its text says so in words.
         run_dir: the run's folder.
+        function: name of the function of this package that goes on with such a folder.
     """
 
-    def __init__(self, signal_number, progress, run_dir):
+    def __init__(self, signal_number, progress, run_dir, function="resume"):
         name = signal.Signals(signal_number).name
-        super().__init__(f"{name}: saved after {progress}; davidnet_keras.resume({str(run_dir)!r}) goes on from there.")
+        super().__init__(
+            f"{name}: saved after {progress}; davidnet_keras.{function}({str(run_dir)!r}) goes on from there."
+        )
         self.signal_number = signal_number
         self.progress = progress
 

@@ -57,6 +57,7 @@ def train(
     callbacks=(),
     progress=True,
     checkpoint_every=None,
+    stop=None,
 ):
     """Train by a recipe and write the run folder.
 
@@ -71,6 +72,7 @@ def train(
             nothing.
         progress: bool, whether to show progress bars and the epoch table.
         checkpoint_every: batches between checkpoints inside an epoch; None: only after each epoch.
+        stop: `StopSignals` to look at afterwards, for a signal that came when the run was as good as over; None: new.
 
     Returns:
         `Run(model, history, run_dir)`.
@@ -99,7 +101,7 @@ def train(
                 f"{len(data[0][0]):,} pictures of {dataset}, {recipe.epochs} epochs, {precision} ({reason}), {device()}"
             )
         model = new_model(recipe, CLASSES[dataset], data, precision)
-        return fit(model, recipe, data, folder, Progress(0), None, callbacks, progress, checkpoint_every)
+        return fit(model, recipe, data, folder, Progress(0), None, callbacks, progress, checkpoint_every, stop)
 
 
 def check_checkpoint_every(batches):
@@ -183,7 +185,7 @@ def training_data(model, recipe, data, start=(0, 0)):
     return train_dataset(x_train, y_train, recipe.batch_size, augment, recipe.seed, *start)
 
 
-def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoint_every):
+def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoint_every, stop=None):
     """`model.fit` with the recipe's callbacks, into the run folder, from where the run is."""
     (x_train, _), (x_test, y_test) = data
     steps = steps_per_epoch(len(x_train), recipe.batch_size)
@@ -192,7 +194,7 @@ def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoin
         plot_schedule(schedule.schedule, recipe.epochs, steps).savefig(temporary)
     # A callback may have stopped the run in its last epoch: then there is only the end to make up for.
     epochs = done.epochs if state and state["stopped"] and not done.batches else recipe.epochs
-    with StopSignals(announce=progress) as stop:
+    with stop or StopSignals(announce=progress) as stop:
         checkpoints = SaveCheckpoint(folder, stop, checkpoint_every)
         checkpoints.callbacks = [
             StopWhenDiverged(),
