@@ -239,10 +239,13 @@ def settings_to_go_on_with(place, recipe, given, folder=None):
 
 
 def summary(result, seconds):
-    """One line: final and best accuracy on the test set, time, run folder and its plot."""
+    """One line: final and best accuracy on the test set, or what was held out, time, run folder and its plot."""
+    from davidnet_keras.run_folder import RunFolder
+
+    tested = "Held-out" if RunFolder(result.run_dir).read_recipe()[0].hold_out else "Test"
     accuracy = [100 * value for value in result.history["val_accuracy"]]
     best = max(range(len(accuracy)), key=accuracy.__getitem__)
     return (
-        f"Test accuracy {accuracy[-1]:.2f} % (best {accuracy[best]:.2f} % after epoch {best + 1}), "
+        f"{tested} accuracy {accuracy[-1]:.2f} % (best {accuracy[best]:.2f} % after epoch {best + 1}), "
         f"{seconds // 60:.0f} min {seconds % 60:.0f} s; run folder {result.run_dir}, curves {result.run_dir}/curves.png"
     )

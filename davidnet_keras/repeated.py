@@ -17,14 +17,27 @@ class Series(NamedTuple):
 
     results: list  # one dict a run: seed, and what its result.json holds
     accuracy: MeanInterval  # of the accuracies: n, mean, standard_deviation, interval
+    accuracy_views: MeanInterval | None  # of those with several views of each test picture, where the recipe has them
     run_dir: Path
 
     def __str__(self):
-        """The runs together, in one line."""
-        n, mean, deviation, interval = self.accuracy
-        spread = "" if n == 1 else f", standard deviation {100 * deviation:.2f} %, 95 % interval of the mean "
-        spread += "" if n == 1 else f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f} %"
-        return f"{n} run{'s' * (n > 1)}: mean test accuracy {100 * mean:.2f} %{spread}; {self.run_dir}/runs.png"
+        """The runs together, in a line or two."""
+        n = self.accuracy.n
+        text = f"{n} run{'s' * (n > 1)}: mean test accuracy {in_words(self.accuracy)}; {self.run_dir}/runs.png"
+        if self.accuracy_views is None:
+            return text
+        return f"{text}\nWith {self.results[0]['views']} views of each test picture: {in_words(self.accuracy_views)}"
+
+
+def in_words(figure):
+    """A `MeanInterval` in percent."""
+    n, mean, deviation, interval = figure
+    if n == 1:
+        return f"{100 * mean:.2f} %"
+    low, high = (f"{100 * end:.2f}" for end in interval)
+    return (
+        f"{100 * mean:.2f} %, standard deviation {100 * deviation:.2f} %, 95 % interval of the mean {low} to {high} %"
+    )
 
 
 def no_callbacks(seed):
@@ -156,7 +169,13 @@ def train_missing(folder, recipe, plan, data_dir, callbacks, progress):
         record(folder, recipe, plan, results)
         if progress:
             print(line_of(results[-1]))
-    return Series(results, mean_interval([result["accuracy"] for result in results]), folder.path)
+    return Series(results, over_runs(results, "accuracy"), over_runs(results, "accuracy_views"), folder.path)
+
+
+def over_runs(results, name):
+    """The `MeanInterval` of one figure; None where a run does not have it."""
+    values = [result.get(name) for result in results]
+    return None if not values or None in values else mean_interval(values)
 
 
 def train_one(folder, recipe, plan, data_dir, callbacks, progress, stop):
@@ -203,8 +222,9 @@ def record(folder, recipe, plan, results):
     """runs.json and runs.png."""
     from davidnet_callbacks import atomic_write, plot_runs
 
-    together = mean_interval([result["accuracy"] for result in results])._asdict() if results else None
-    folder.write(recipe, {"results": results, "accuracy": together}, **plan)
+    figures = {name: over_runs(results, name) for name in ("accuracy", "accuracy_views")}
+    together = {name: figure and figure._asdict() for name, figure in figures.items()}
+    folder.write(recipe, {"results": results, **together}, **plan)
     if results:
         runs = [(recipe.name, folder.run(result["seed"]).path) for result in results]
         title = f"{recipe.name} on {plan['dataset']}, {len(results)} of {plan['runs']} runs"
@@ -218,8 +238,9 @@ def line_of(result):
 
     minutes, seconds = divmod(round(result["seconds"]), 60)
     cost = "" if result.get("petaflop") is None else f", {cost_text(1e15 * result['petaflop'])}"
+    views = f" ({100 * result['accuracy_views']:.2f} % with {result['views']} views)" if "views" in result else ""
     return (
-        f"seed {result['seed']}: test accuracy {100 * result['accuracy']:.2f} %, {result['epochs']} epochs, "
+        f"seed {result['seed']}: test accuracy {100 * result['accuracy']:.2f} %{views}, {result['epochs']} epochs, "
         f"{minutes} min {seconds} s{cost}"
     )
 

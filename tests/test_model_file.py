@@ -254,7 +254,7 @@ def test_keras_loads_in_safe_mode(saved, monkeypatch):
 
 
 def test_the_parts_are_names_that_keras_has():
-    for name in model_file.PARTS | {model_file.MODEL}:
+    for name in model_file.PARTS | model_file.MODELS:
         module, part = name.split(">")
         found = keras.saving.get_registered_object(name) if module == "davidnet_keras" else None
         assert found or hasattr(getattr(keras, module.partition(".")[2] or "dtype_policies", None), part), name
