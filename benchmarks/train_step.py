@@ -1,14 +1,16 @@
-"""Time DavidNet's train step through `model.fit`, without an input pipeline.
+"""Time a recipe's train step through `model.fit`, without an input pipeline.
 
     python benchmarks/train_step.py                                    # as the command line trains
     TF_ENABLE_ONEDNN_OPTS=0 python benchmarks/train_step.py            # without oneDNN
-    python benchmarks/train_step.py --stock                            # the same network of Keras's own layers
+    python benchmarks/train_step.py --stock                            # DavidNet of Keras's own layers
+    python benchmarks/train_step.py --recipe fast --batch-size 1000    # FastNet; its peer: torch_airbench.py --steps 5
     python benchmarks/train_step.py --precision mixed_bfloat16
 
 Prints pictures a second, median, minimum and maximum of the steps, and the conditions.
 """
 
 import argparse
+import dataclasses
 import os
 import platform
 import time
@@ -22,9 +24,8 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from figures import Figure, show  # noqa: E402
 
-from davidnet_keras import DavidNet, MomentumSGD, choose_precision  # noqa: E402
-
-MULTIPLY_ADDS = 0.379e9  # a picture, forward, at width 64; a training step takes three times as many
+from davidnet_keras import RECIPES, choose_precision, training_flops  # noqa: E402
+from davidnet_keras.build import build_model  # noqa: E402
 
 
 class StepTimes(keras.callbacks.Callback):
@@ -46,7 +47,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-size", type=int, default=256, help="pictures a step (default: 256)")
     parser.add_argument("--steps", type=int, default=5, help="steps counted, after two that are not (default: 5)")
-    parser.add_argument("--dropout", type=float, default=0.05, help="share of outputs dropped (default: 0.05)")
+    parser.add_argument("--recipe", choices=RECIPES, default="davidnet", help="whose step (default: davidnet)")
+    parser.add_argument("--dropout", type=float, help="share of outputs dropped (default: the recipe's)")
+    parser.add_argument("--activation", help="of FastNet (default: the recipe's)")
     parser.add_argument("--precision", default="auto", help="Keras dtype policy (default: auto)")
     parser.add_argument("--stock", action="store_true", help="time the net of Keras's own layers instead")
     parser.add_argument("--json", action="store_true", help="one JSON object")
@@ -55,17 +58,25 @@ def main():
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (arguments.batch_size, 32, 32, 3), np.uint8)
     y = rng.integers(0, 10, arguments.batch_size)
-    make = stock_davidnet if arguments.stock else lambda *settings: our_davidnet(x, *settings)
-    model = make(arguments.dropout, precision)
+    given = {name: getattr(arguments, name) for name in ("batch_size", "dropout", "activation")}
+    given = {name: value for name, value in given.items() if value is not None}
+    recipe = dataclasses.replace(RECIPES[arguments.recipe], **given)
+    model = (
+        stock_davidnet(recipe.dropout, precision)
+        if arguments.stock
+        else build_model(recipe, 10, ((x, y), (x, y)), precision)
+    )
+    model.optimizer.learning_rate = 1e-6  # noise is not to be learnt
     times = StepTimes()
     data = tf.data.Dataset.from_tensors((x, y)).repeat()
     model.fit(data, steps_per_epoch=arguments.steps + 2, shuffle=False, verbose=0, callbacks=[times])
     rates = [arguments.batch_size / seconds for seconds in times.seconds[2:]]
-    figure = Figure(f"{'stock Keras' if arguments.stock else 'ours'}, dropout {arguments.dropout}", "images/s", rates)
+    kind = f"activation {recipe.activation}" if recipe.network == "fastnet" else f"dropout {recipe.dropout}"
+    figure = Figure(f"{'stock Keras' if arguments.stock else 'ours'}, {kind}", "images/s", rates)
     show(figure)
     if not arguments.json:
         print(
-            f"{figure.median * MULTIPLY_ADDS * 6 / 1e9:.0f} GFLOP/s: batch {arguments.batch_size}, "
+            f"{figure.median * training_flops(model, 1, 1) / 1e9:.0f} GFLOP/s: batch {arguments.batch_size}, "
             f"{precision} ({reason}), oneDNN {os.environ['TF_ENABLE_ONEDNN_OPTS']}, {os.cpu_count()} cores, "
             f"{platform.machine()}, tensorflow {tf.__version__}, keras {keras.__version__}"
         )
@@ -97,14 +108,6 @@ def stock_davidnet(dropout, dtype):
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )
-    return model
-
-
-def our_davidnet(x, dropout, dtype):
-    """DavidNet, trained by its own step."""
-    model = DavidNet(dropout=dropout, l2=5e-4 * len(x), dtype=dtype)
-    model.adapt(x)
-    model.compile(MomentumSGD(1e-6), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 
 
