@@ -122,7 +122,8 @@ def set_variable(variable, value):
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        variable.value.assign(value, read_value=False)
+        # Not as a Python float: TensorFlow keeps every one that it has ever turned into a tensor, 0.65 KiB each.
+        variable.value.assign(np.asarray(value, variable.dtype), read_value=False)
     elif backend == "torch":
         variable.value.detach().fill_(value)
     else:

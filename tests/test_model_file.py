@@ -12,7 +12,7 @@ import pytest
 from run_folders import tiny_model
 
 from davidnet_keras import UserError, load_model, model_file
-from davidnet_keras.model_file import CONFIG, WEIGHTS, check_model_file
+from davidnet_keras.model_file import CONFIG, MAX_CONFIG, WEIGHTS, check_model_file
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,12 @@ def test_a_bomb_is_refused_by_its_declared_size(write, monkeypatch, keras_is_not
     assert path.stat().st_size < 400_000
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("it was unpacked"))
     refused(path, "it would unpack to 50,")
+
+
+def test_a_large_configuration_is_refused_before_it_is_read(write, monkeypatch, keras_is_not_asked):
+    path = write(config=b" " * (MAX_CONFIG + 1))
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("it was read"))
+    refused(path, "larger than 1,048,576 bytes")
 
 
 def test_damage_is_found_by_the_checksum(saved, tmp_path, keras_is_not_asked):
