@@ -28,7 +28,7 @@ from davidnet_keras.shapes import load_shapes
 
 tune_tensorflow()
 
-from davidnet_keras import resuming, training  # noqa: E402
+from davidnet_keras import DavidNet, resuming, training  # noqa: E402
 
 RECIPE = Recipe(epochs=3, batch_size=16, width=2, cutout=4, precision="float32", deterministic=True, seed=3)
 CHECKPOINT_EVERY = 2
@@ -81,7 +81,7 @@ def report_phases(events):
 
     training.RunFolder.save_checkpoint = telling("C", training.RunFolder.save_checkpoint)
     training.PlotCurves.on_epoch_end = telling("P", training.PlotCurves.on_epoch_end)
-    make_train, make_test = training.DavidNet.make_train_function, training.DavidNet.make_test_function
+    make_train, make_test = DavidNet.make_train_function, DavidNet.make_test_function
 
     def make_train_function(model, force=False):
         make_train(model, force)
@@ -94,7 +94,7 @@ def report_phases(events):
         if fresh:
             model.test_function = telling("V", model.test_function)
 
-    training.DavidNet.make_train_function, training.DavidNet.make_test_function = (
+    DavidNet.make_train_function, DavidNet.make_test_function = (
         make_train_function,
         make_test_function,
     )

@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from davidnet_callbacks import plot_history, read_history  # noqa: E402
-from davidnet_keras import Dropout, MomentumSGD, Normalization, SumLossModel, training  # noqa: E402
+from davidnet_keras import Dropout, MomentumSGD, Normalization, SumLossModel, build, training  # noqa: E402
 
 
 class Watch(keras.callbacks.Callback):
@@ -114,7 +114,7 @@ def main():
     parser.add_argument("--write", type=Path, help="folder for the picture and the figures")
     options = parser.parse_args()
     pictures = load_shapes(train=8, test=8)
-    training.load_shapes, training.build_model = lambda: pictures, tiny_model
+    training.load_shapes, build.build_model = lambda: pictures, tiny_model
     recipe = Recipe(epochs=options.epochs, batch_size=8, learning_rate=0.01, precision="float32")
     with tempfile.TemporaryDirectory() as folder:
         watch = Watch(f"{folder}/run", options.every, options.limit)

@@ -9,7 +9,7 @@ import keras
 import pytest
 
 from davidnet_callbacks.batch_schedule import set_variable
-from davidnet_keras import training
+from davidnet_keras import build, training
 from davidnet_keras.checkpoint import Progress, write_checkpoint
 from davidnet_keras.normalization import Normalization
 from davidnet_keras.recipe import Recipe
@@ -102,7 +102,7 @@ def test_saving_again_makes_no_variables(tmp_path, variables_made):
 
 def test_an_epoch_more_leaves_no_objects_variables_or_traces_behind(tmp_path, monkeypatch, variables_made):
     monkeypatch.setattr(training, "load_shapes", lambda: PICTURES)
-    monkeypatch.setattr(training, "build_model", small_model)
+    monkeypatch.setattr(build, "build_model", small_model)
     # Drawing, now and then, fills caches of matplotlib's; when, depends on the time that the epochs take.
     monkeypatch.setattr(training, "PlotCurves", partial(training.PlotCurves, budget=0))
     watch = Watch(variables_made, (2, 4, 9))  # the first look, and what it sees, fill caches of Python's own
