@@ -1,5 +1,6 @@
 """Make the package's classes known to Keras without importing Keras for a program that needs none of it."""
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -41,20 +42,33 @@ def import_modules():
 class AfterKeras:
     """An import hook that lets Keras be found and loaded as ever, and then imports our modules. It acts once.
 
+    Where one of our own modules is the first to import Keras, it waits for that module's end: the others need it whole.
+
     `wrapt.when_imported` does this too, but importing wrapt takes a quarter of the time that `--help` may take.
     """
 
+    def __init__(self):
+        self.loading = 0  # modules of Keras's or ours that are being loaded, one inside another
+
     def find_spec(self, name, path=None, target=None):
-        if name != "keras":
+        if name != "keras" and not name.startswith("davidnet_keras."):
             return None
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
         if spec is not None and spec.loader is not None:
-            load = spec.loader.exec_module
-
-            def load_and_register(module):
-                load(module)
-                import_modules()
-
-            spec.loader.exec_module = load_and_register
+            spec.loader.exec_module = functools.partial(self.load, spec.loader.exec_module)
         return spec
+
+    def load(self, load, module):
+        """Load a module, and if it is the outermost and Keras is there by now, do what is to be done."""
+        self.loading += 1
+        try:
+            load(module)
+        finally:
+            self.loading -= 1
+        if not self.loading and "keras" in sys.modules and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            import_modules()
