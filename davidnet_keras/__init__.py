@@ -5,6 +5,7 @@ import importlib
 from davidnet_keras.registration import register_with_keras
 
 _HOMES = {
+    "hard_gelu": "activations",
     "AlternatingFlip": "alternating_flip",
     "Augmentation": "augment",
     "Cutout": "augment",
