@@ -5,10 +5,8 @@ import time
 from davidnet_keras.cost import cost_text, inference_flops, training_flops
 from davidnet_keras.errors import UserError
 from davidnet_keras.pipeline import test_dataset
-from davidnet_keras.test_time import TestTimeAugmentation
+from davidnet_keras.test_views import with_views
 
-# How the finished model looks at test pictures: arguments of TestTimeAugmentation, number of views.
-VIEWS = {"one": (None, 1), "mirror": ({"mirror": True}, 2), "mirror_and_shifts": ({"mirror": True, "shifts": 1}, 6)}
 BATCH_SIZE = 1000
 
 
@@ -30,21 +28,19 @@ def result_of(model, recipe, history, data, announce=True):
     """
     epochs = len(history["epoch"])
     result = {"epochs": epochs, "seconds": history["seconds"][-1], "accuracy": history["val_accuracy"][-1]}
-    arguments, views = VIEWS[recipe.test_views]
-    if arguments is not None:
-        result |= tested_with_views(model, arguments, views, data[1], announce)
+    looking, views = with_views(model, recipe.test_views)
+    if views > 1:
+        result |= tested_with_views(looking, views, data[1], announce)
     flops, words = cost(model, epochs, data, views)
     if announce:
         print(words)
     return result | {"petaflop": None if flops is None else flops / 1e15}
 
 
-def tested_with_views(model, arguments, views, test_data, announce):
+def tested_with_views(model, views, test_data, announce):
     """The accuracy with test-time augmentation, and the seconds it took."""
     began = time.perf_counter()
-    test = TestTimeAugmentation(model, **arguments).evaluate(
-        test_dataset(*test_data, BATCH_SIZE), verbose=0, return_dict=True
-    )
+    test = model.evaluate(test_dataset(*test_data, BATCH_SIZE), verbose=0, return_dict=True)
     if announce:
         print(f"With {views} views of each test picture: {100 * test['accuracy']:.2f} %.")
     return {"views": views, "accuracy_views": test["accuracy"], "seconds_views": time.perf_counter() - began}

@@ -10,6 +10,7 @@ from davidnet_keras.errors import UserError
 from davidnet_keras.model_file import load_model
 from davidnet_keras.recipe import Recipe
 from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.test_views import with_views
 
 BATCH_SIZE = 500
 
@@ -28,8 +29,9 @@ class TrainedRun(NamedTuple):
         return CLASS_NAMES[self.conditions["dataset"]]
 
     def probabilities(self, pictures):
-        """Class probabilities, float64 (n, classes), of uint8 pictures (n, 32, 32, 3)."""
-        logits = np.asarray(self.model.predict(pictures, batch_size=BATCH_SIZE, verbose=0), np.float64)
+        """Class probabilities, float64 (n, classes), of uint8 pictures (n, 32, 32, 3), by the recipe's test views."""
+        looking, _ = with_views(self.model, self.recipe.test_views)
+        logits = np.asarray(looking.predict(pictures, batch_size=BATCH_SIZE, verbose=0), np.float64)
         if logits.shape[1:] != (len(self.class_names),):
             raise UserError(
                 f"The model does not have the {len(self.class_names)} classes of the run; restore its file."

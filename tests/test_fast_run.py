@@ -9,6 +9,7 @@ import pytest
 from davidnet_keras import RECIPES, FastNet, UserError, load_model, load_shapes, resume, train, training
 from davidnet_keras.run_folder import RunFolder
 from davidnet_keras.test_time import TestTimeAugmentation
+from davidnet_keras.trained_run import open_run
 
 RECIPE = replace(
     RECIPES["fast"], epochs=3, whiten_epochs=2, batch_size=24, width=2, seed=5, precision="float32", deterministic=True
@@ -100,3 +101,10 @@ def test_pictures_held_out_are_tested_on_and_stay_so(tmp_path):
     assert run.history["val_accuracy"][-1] == pytest.approx(accuracy)
     with pytest.raises(UserError, match="hold-out"):
         resume(tmp_path / "run", recipe=RECIPE, change_recipe=True, progress=False)
+
+
+def test_evaluate_and_predict_look_as_often_as_the_recipe_says(run):
+    shares = open_run(run.run_dir).probabilities(PICTURES[1][0])
+    views = TestTimeAugmentation(run.model, mirror=True, shifts=1).predict(PICTURES[1][0], verbose=0)
+    np.testing.assert_allclose(shares, keras.ops.softmax(views), rtol=1e-4)
+    assert not np.allclose(shares, keras.ops.softmax(run.model.predict(PICTURES[1][0], verbose=0)), rtol=1e-4)
