@@ -15,6 +15,7 @@ class OneCycleTriangle(BatchLearningRateScheduler):
             most half of the run.
         verbose: 1 prints the rate that each epoch starts with. Default: 0.
         steps_per_epoch: batches an epoch. Needed only where `fit` cannot know it, as for a generator.
+        start, end: the first and the last rate, as shares of the peak, 0 to 1. Default: 0.
 
     Attributes:
         schedule: the schedule, a `PiecewiseLinear`; without `epochs`, from the beginning of `fit` on.
@@ -28,18 +29,21 @@ class OneCycleTriangle(BatchLearningRateScheduler):
     Source: Smith and Topin, 2017, "Super-Convergence"; the triangle is the reference notebook's.
     """
 
-    def __init__(self, peak, epochs=None, warmup_epochs=None, verbose=0, steps_per_epoch=None):
+    def __init__(self, peak, epochs=None, warmup_epochs=None, verbose=0, steps_per_epoch=None, start=0.0, end=0.0):
         # Without `epochs` any length that holds the warm-up will do to check the other arguments.
-        checked = one_cycle_triangle(peak, (warmup_epochs or 1) if epochs is None else epochs, warmup_epochs)
+        length = (warmup_epochs or 1) if epochs is None else epochs
+        checked = one_cycle_triangle(peak, length, warmup_epochs, start, end)
         super().__init__(_unknown_before_fit if epochs is None else checked, verbose, steps_per_epoch)
         self.peak = peak
         self.epochs = epochs
         self.warmup_epochs = warmup_epochs
+        self.start, self.end = start, end
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         if self.epochs is None:
-            self.schedule = one_cycle_triangle(self.peak, (self.params or {}).get("epochs"), self.warmup_epochs)
+            epochs = (self.params or {}).get("epochs")
+            self.schedule = one_cycle_triangle(self.peak, epochs, self.warmup_epochs, self.start, self.end)
 
 
 class OneCycleCosine(BatchLearningRateScheduler):

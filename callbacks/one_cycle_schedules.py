@@ -3,7 +3,7 @@
 from .schedules import PiecewiseCosine, PiecewiseLinear, finite_number, positive_number
 
 
-def one_cycle_triangle(peak, epochs, warmup_epochs=None):
+def one_cycle_triangle(peak, epochs, warmup_epochs=None, start=0.0, end=0.0):
     """Make the schedule 0 -> `peak` -> 0: straight up during the warm-up, straight down to the end.
 
     Args:
@@ -11,15 +11,17 @@ def one_cycle_triangle(peak, epochs, warmup_epochs=None):
         epochs: length of the whole run, in epochs.
         warmup_epochs: when the peak is reached, in epochs. 0 starts at the peak; `epochs` never comes down. Default:
             max(1, (epochs + 1) // 5), but at most half of the run, so that a run of one epoch comes down too.
+        start, end: the first and the last rate, as shares of the peak, 0 to 1. Default: 0.
 
     Returns:
         `PiecewiseLinear`.
 
     Raises:
-        ValueError: a peak or epochs that are not positive, or a warm-up that is negative or longer than the run.
+        ValueError: a peak or epochs that are not positive, a warm-up that is negative or longer than the run, or a
+            share outside 0 to 1.
 
     Source: the reference notebook's schedule, with knots 0, (epochs + 1) // 5, epochs; Smith and Topin, 2017,
-        "Super-Convergence".
+        "Super-Convergence". airbench94 has a warm-up of 0.23 of the run, start=0.2 and end=0.07.
     """
     peak = positive_number("peak", peak, "The peak rate")
     epochs = positive_number("epochs", epochs, "The length of a run")
@@ -31,11 +33,20 @@ def one_cycle_triangle(peak, epochs, warmup_epochs=None):
             "The warm-up must last between 0 epochs and the whole run; lower it or train for longer. "
             f"Received: warmup_epochs={warmup}, epochs={epochs}"
         )
+    first, last = peak * share("start", start), peak * share("end", end)
     if warmup == 0:
-        return PiecewiseLinear((0, epochs), (peak, 0))
+        return PiecewiseLinear((0, epochs), (peak, last))
     if warmup == epochs:
-        return PiecewiseLinear((0, epochs), (0, peak))
-    return PiecewiseLinear((0, warmup, epochs), (0, peak, 0))
+        return PiecewiseLinear((0, epochs), (first, peak))
+    return PiecewiseLinear((0, warmup, epochs), (first, peak, last))
+
+
+def share(name, value):
+    """A number from 0 to 1, as a float; ValueError if it is none."""
+    value = finite_number(name, value)
+    if not 0 <= value <= 1:
+        raise ValueError(f"It is a share of the peak, 0 to 1. Received: {name}={value}")
+    return value
 
 
 def one_cycle_cosine(peak, epochs, pct_start=0.3, div_factor=25.0, final_div_factor=1e4, steps_per_epoch=None):

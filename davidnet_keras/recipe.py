@@ -49,6 +49,8 @@ class Recipe:
     warmup_epochs: float | None = setting(
         None, "epochs from rate 0 to the peak; None: (epochs + 1) // 5, at least 1, at most half the run", at_least=0
     )
+    start_rate: float = setting(0.0, "rate that the warm-up begins with, as a share of the peak", at_least=0, at_most=1)
+    end_rate: float = setting(0.0, "rate that the run ends with, as a share of the peak", at_least=0, at_most=1)
     momentum: float = setting(0.9, "Nesterov momentum; with muon: the convolutions'", at_least=0, below=1)
     weight_decay: float = setting(
         5e-4,

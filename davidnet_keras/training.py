@@ -189,7 +189,8 @@ def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoin
     """`model.fit` with the recipe's callbacks, into the run folder, from where the run is."""
     (x_train, _), (x_test, y_test) = data
     steps = steps_per_epoch(len(x_train), recipe.batch_size)
-    schedule = OneCycleTriangle(recipe.peak_rate, recipe.epochs, recipe.warmup_epochs)
+    ends = {"start": recipe.start_rate, "end": recipe.end_rate}
+    schedule = OneCycleTriangle(recipe.peak_rate, recipe.epochs, recipe.warmup_epochs, **ends)
     with atomic_write(folder.rates) as temporary:
         plot_schedule(schedule.schedule, recipe.epochs, steps).savefig(temporary)
     # A callback may have stopped the run in its last epoch: then there is only the end to make up for.

@@ -76,3 +76,17 @@ def test_a_warm_up_longer_than_fit_is_refused_when_training_begins():
 
 def test_it_is_a_batch_learning_rate_scheduler():
     assert isinstance(OneCycleTriangle(0.4), BatchLearningRateScheduler)
+
+
+def test_the_ends_may_be_above_zero():
+    callback = OneCycleTriangle(2.0, warmup_epochs=2, start=0.2, end=0.07)
+    rates = [started(callback, 10).schedule(epoch) for epoch in (0, 1, 2, 6, 10, 11)]
+    np.testing.assert_allclose(rates, [0.4, 1.2, 2.0, 1.07, 0.14, 0.14])
+    assert one_cycle_triangle(2.0, 4, 0, end=0.5)(4) == 1.0
+    assert one_cycle_triangle(2.0, 4, 4, start=0.5)(0) == 1.0
+
+
+@pytest.mark.parametrize(("name", "value"), [("start", -0.1), ("end", 1.5), ("end", float("nan"))])
+def test_ends_that_are_no_shares_of_the_peak_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"Received: {name}="):
+        OneCycleTriangle(2.0, **{name: value})
