@@ -1,4 +1,4 @@
-"""Activations by name: Keras's, and one that stands in for GELU at the price of ReLU."""
+"""Activations by name: Keras's, and one that stands in for GELU without an error function."""
 
 import keras
 from keras import ops

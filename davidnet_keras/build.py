@@ -11,7 +11,8 @@ from davidnet_keras.optimizer import MomentumSGD
 from davidnet_keras.parameter_group import ParameterGroup
 from davidnet_keras.pipeline import steps_per_epoch
 
-WHITENING, BIASES, HEAD, ANY = "whiten/bias", "(beta|bias)$", "(dense|head)/kernel$", ""
+WHITENING, BIASES, HEAD = "whiten/bias$", "(beta|bias)$", "(dense|head)/kernel$"
+SCALES, ANY = "gamma$", ""
 
 
 def new_model(recipe, num_classes, data, precision):
@@ -38,22 +39,23 @@ def build_model(recipe, num_classes, data, precision):
 
 def network(recipe, num_classes, l2, precision):
     """The recipe's network, with fresh weights."""
+    scale = recipe.logit_scale
     if recipe.network == "davidnet":
-        return DavidNet(num_classes, recipe.width, recipe.logit_scale, recipe.dropout, l2, dtype=precision)
+        return DavidNet(num_classes, recipe.width, scale or 0.125, recipe.dropout, l2, dtype=precision)
     widths = (recipe.width, 4 * recipe.width, 4 * recipe.width)
-    return FastNet(num_classes, widths, recipe.activation, recipe.logit_scale, l2=l2, dtype=precision)
+    return FastNet(num_classes, widths, recipe.activation, scale or 1 / widths[-1], l2=l2, dtype=precision)
 
 
 def parameter_groups(recipe, steps):
-    """The weights with rates of their own; none if all have the same, and then the train step adds the decay.
+    """The weights with rates of their own; none if all are trained alike, and then the train step adds the decay.
 
     Every group's weights lose the same share at a step, so the decay that goes into the gradient is larger the lower
     the group's rate is.
     """
-    if recipe.optimizer == "sgd" and recipe.bias_rate is None and recipe.head_rate is None:
-        return []
     muon = recipe.optimizer == "muon"
-    share = recipe.weight_decay * (1 if muon else recipe.learning_rate)
+    if recipe.network == "davidnet" and not muon and recipe.bias_rate is None and recipe.head_rate is None:
+        return []
+    share = recipe.l2 if muon else recipe.peak_rate * recipe.l2
 
     def group(pattern, rate, fade_steps=None):
         rate = (rate or recipe.learning_rate) / recipe.batch_size
@@ -62,4 +64,4 @@ def parameter_groups(recipe, steps):
     groups = [group(BIASES, recipe.bias_rate), group(HEAD, recipe.head_rate)]
     if recipe.network == "fastnet":
         groups.insert(0, group(WHITENING, recipe.bias_rate, recipe.whiten_epochs * steps))
-    return groups if muon else [*groups, group(ANY, None)]
+    return [*groups, group(SCALES, recipe.bias_rate) if muon else group(ANY, None)]

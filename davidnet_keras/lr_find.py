@@ -24,7 +24,7 @@ class Sweep(Data):
     output: Annotated[
         str, tyro.conf.arg(help="picture to write, .png, .svg or .pdf; the numbers go beside it, as .csv")
     ] = "lr_find.png"
-    lowest: Annotated[float, tyro.conf.arg(help="first rate, for a mean loss, as --learning-rate is")] = 1e-4
+    lowest: Annotated[float, tyro.conf.arg(help="first rate, in the unit of --learning-rate")] = 1e-4
     highest: Annotated[float, tyro.conf.arg(help="last rate; the sweep ends before it once the loss diverges")] = 10.0
     steps: Annotated[int, tyro.conf.arg(help="how many rates; each is one train step")] = 100
 
@@ -97,8 +97,17 @@ def write(found, place, recipe):
     except OSError as error:
         raise UserError(f"The result cannot be written ({error}); name another --output.") from error
     for name, rate in found.suggestions.items():
-        print(f"{name:<12}{'none: the loss never fell' if rate is None else format(rate, '.3g')}")
+        print(f"{name:<12}{'none: the loss never fell' if rate is None else as_flags(rate, recipe)}")
     print(f"Picture {picture}, numbers {numbers}; train with --learning-rate and one of these as the peak.")
+
+
+def as_flags(rate, recipe):
+    """A rate as --learning-rate takes it, and those of weights with rates of their own, which the sweep moved too."""
+    others = {"--bias-rate": recipe.bias_rate, "--head-rate": recipe.head_rate}
+    scaled = [
+        f"{flag} {value * rate / recipe.learning_rate:.3g}" for flag, value in others.items() if value is not None
+    ]
+    return " ".join([format(rate, ".3g"), *(["with", *scaled] if scaled else [])])
 
 
 def as_csv(found):

@@ -75,12 +75,16 @@ class MomentumSGD(keras.optimizers.Optimizer):
 
     def momentum_step(self, gradient, variable, learning_rate, momentum):
         """Move one variable along its velocity, by its group's rate and decay."""
-        group = self._groups[self._get_variable_index(variable)]
+        group = self.group(variable) or ParameterGroup("")
         gradient = ops.cast(gradient, variable.dtype)
         if group.decay:
             gradient = gradient + group.decay * variable
         rate = group.scaled(ops.cast(learning_rate, variable.dtype), self.iterations)
         self.assign_sub(variable, rate * self.direction(gradient, variable, momentum))
+
+    def group(self, variable):
+        """The `ParameterGroup` of a variable, or None."""
+        return self._groups[self._get_variable_index(variable)]
 
     def direction(self, gradient, variable, momentum):
         """Bring a variable's velocity up to date; where to go from it."""

@@ -1,6 +1,7 @@
 """Weights that an optimizer trains alike, at a rate and decay of their own."""
 
 import dataclasses
+import math
 import re
 
 from keras import ops
@@ -32,10 +33,12 @@ class ParameterGroup:
             re.compile(self.pattern)
         except (re.error, TypeError):
             raise ValueError(f"A group's pattern is a regular expression. Received: {self}") from None
-        if not (self.rate >= 0 and self.decay >= 0):
-            raise ValueError(f"A group's rate and decay must be 0 or more. Received: {self}")
-        if self.fade_steps is not None and self.fade_steps < 1:
-            raise ValueError(f"A group's rate fades over one step or more. Received: {self}")
+        numbers = (self.rate, self.decay)
+        if not all(isinstance(number, (int, float)) and 0 <= number < math.inf for number in numbers):
+            raise ValueError(f"A group's rate and decay must be finite numbers of 0 or more. Received: {self}")
+        steps = self.fade_steps
+        if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 1):
+            raise ValueError(f"A group's rate fades over a whole number of steps, 1 or more. Received: {self}")
 
     def scaled(self, learning_rate, iterations):
         """The group's rate at this step, a tensor, from the optimizer's."""
@@ -46,5 +49,5 @@ class ParameterGroup:
 
 
 def group_of(path, groups):
-    """The first group whose pattern is found in a variable's path; else one with rate 1 and no decay."""
-    return next((group for group in groups if re.search(group.pattern, path)), ParameterGroup(""))
+    """The first group whose pattern is found in a variable's path; None if there is none."""
+    return next((group for group in groups if re.search(group.pattern, path)), None)

@@ -10,24 +10,31 @@ from davidnet_keras.test_views import with_views
 BATCH_SIZE = 1000
 
 
-def result_of(model, recipe, history, data, announce=True):
+def result_of(model, recipe, history, hours, data, announce=True):
     """The figures of a finished run.
 
     Args:
         model: the trained model.
         recipe: `Recipe`.
         history: dict, the columns of its history.csv.
+        hours: of training, as log.tsv has them.
         data: ((x_train, y_train), (x_test, y_test)).
         announce: bool, whether to print the cost and the accuracy with several views.
 
     Returns:
-        dict: `epochs` that were trained; `seconds`, as history.csv has them; `accuracy` on the test set after the last
+        dict: `epochs` that were trained; `seconds`, as history.csv has them; `training_seconds`, less the validation
+        and what else came between epochs; `accuracy` on the test set after the last
         epoch, 0 to 1; with the recipe's `test_views`, `views`, `accuracy_views` and `seconds_views`, what they took;
         `petaflop`, 1e15 operations of training and of one final test (see `training_flops`), None for a model that
         cannot be counted.
     """
     epochs = len(history["epoch"])
-    result = {"epochs": epochs, "seconds": history["seconds"][-1], "accuracy": history["val_accuracy"][-1]}
+    result = {
+        "epochs": epochs,
+        "seconds": history["seconds"][-1],
+        "training_seconds": 3600 * hours,
+        "accuracy": history["val_accuracy"][-1],
+    }
     looking, views = with_views(model, recipe.test_views)
     if views > 1:
         result |= tested_with_views(looking, views, data[1], announce)

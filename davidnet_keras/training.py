@@ -21,6 +21,7 @@ from davidnet_callbacks import (
     plot_schedule,
     read_history,
 )
+from davidnet_callbacks.dawnbench import earlier_lines
 from davidnet_keras.alternating_flip import AlternatingFlip
 from davidnet_keras.augment import Augmentation, Cutout, RandomCrop, RandomFlip
 from davidnet_keras.build import new_model
@@ -217,7 +218,9 @@ def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoin
             verbose=0,
             callbacks=ContinuedCallbacks(checkpoints.callbacks, model, done, state, epochs, steps),
         )
-        folder.finish(model, result_of(model, recipe, read_history(folder.history), data, progress))
+        history = read_history(folder.history)
+        hours = earlier_lines(folder.log, len(history["epoch"]))[1]
+        folder.finish(model, result_of(model, recipe, history, hours, data, progress))
     return Run(model, read_history(folder.history), folder.path)
 
 

@@ -28,6 +28,9 @@ def fast(**settings):
 
 def test_the_fast_recipe_is_airbench94s_with_muon():
     assert (FAST.epochs, FAST.batch_size, FAST.learning_rate, FAST.momentum) == (8, 2000, 0.24, 0.6)
+    assert (FAST.crop_padding, FAST.flip, FAST.alternating_flip, FAST.cutout) == (2, True, True, 0)
+    assert (FAST.label_smoothing, FAST.warmup_epochs, FAST.end_rate, FAST.whiten_epochs) == (0.2, 0.0, 0.0, 3)
+    assert FAST.test_views == "mirror_and_shifts"
     groups = parameter_groups(FAST, 25)
     rates = {path: FAST.peak_rate * group_of(path, groups).rate for path in ("whiten/bias", "a/beta", "head/kernel")}
     assert rates == pytest.approx({"whiten/bias": 0.053, "a/beta": 0.053, "head/kernel": 0.67})
@@ -43,6 +46,10 @@ def test_it_builds_that_network_with_that_optimizer_and_loss():
     assert isinstance(model.optimizer, Muon) and isinstance(model.loss, SmoothedCrossentropy)
     assert model.l2 == 0.0 and model.loss.label_smoothing == 0.2
     assert np.abs(model.get_layer("whiten").kernel.numpy()).max() > 0  # adapted
+    assert model.settings["logit_scale"] == 1 / 8  # one by the channels of the last layer
+    assert model.settings["batch_norm_momentum"] == 0.6
+    assert (model.optimizer.sgd_momentum, model.optimizer.newton_schulz_steps) == (0.85, 3)
+    assert model.get_layer("block1").first_norm.epsilon == 1e-12
 
 
 def test_davidnet_stays_as_it_was_and_takes_label_smoothing():
@@ -50,6 +57,7 @@ def test_davidnet_stays_as_it_was_and_takes_label_smoothing():
     for model in (plain, smoothed):
         assert isinstance(model, DavidNet) and type(model.optimizer) is MomentumSGD
         assert model.l2 == pytest.approx(5e-4 * 4) and model.optimizer.groups == []
+        assert model.settings["logit_scale"] == 0.125
     assert isinstance(plain.loss, keras.losses.SparseCategoricalCrossentropy)
     assert smoothed.loss.label_smoothing == 0.1
 
@@ -108,3 +116,23 @@ def test_held_out_pictures_are_training_pictures_and_no_longer_trained_on():
     assert held_out(data, 0) is data
     with pytest.raises(ValueError, match="Received: hold_out=10"):
         held_out(data, 10)
+
+
+@pytest.mark.parametrize("network", ["davidnet", "fastnet"])
+def test_with_muon_every_weight_but_the_convolutions_kernels_is_in_a_group(network):
+    settings = {"network": network, "activation": "relu", "dropout": 0.0}
+    model = built(**fast(**settings))
+    for weight in model.trainable_weights:
+        assert (group_of(weight.path, model.optimizer.groups) is None) == (len(weight.shape) == 4), weight.path
+
+
+def test_the_first_bias_fades_with_momentum_sgd_too():
+    model = built(network="fastnet", dropout=0.0)
+    assert group_of("whiten/bias", model.optimizer.groups).fade_steps == 3 * 2
+    assert model.l2 == 0.0  # the groups decay
+
+
+def test_decay_and_rates_of_muons_other_weights_follow_the_batch_size():
+    small, large = (parameter_groups(Recipe(**fast(batch_size=size)), 1)[1] for size in (500, 2000))
+    assert small.rate == pytest.approx(4 * large.rate)  # the sum over fewer pictures is smaller
+    assert small.rate * small.decay == pytest.approx(large.rate * large.decay / 4)  # four times as many steps

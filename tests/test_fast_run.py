@@ -56,6 +56,7 @@ def test_the_result_has_the_accuracy_with_and_without_views_and_the_cost(run):
     result = RunFolder(run.run_dir).read_result()
     x, y = PICTURES[1]
     views = TestTimeAugmentation(run.model, mirror=True, shifts=1).evaluate(x, y, verbose=0, return_dict=True)
+    assert 0 < result["training_seconds"] < result["seconds"]
     assert result["views"] == 6 and result["accuracy_views"] == pytest.approx(views["accuracy"])
     assert result["accuracy"] == pytest.approx(run.model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"])
     passes = 3 * 3 * 64 + 6 * 16  # 3 epochs of training at 3 passes a picture; 6 views of the test pictures

@@ -68,6 +68,21 @@ def test_other_weights_move_as_by_momentum_sgd_with_their_own_momentum():
     np.testing.assert_array_equal(ours.numpy(), sgds.numpy())
 
 
+def test_a_kernel_that_a_group_names_moves_as_the_group_says():
+    gradient = np.random.default_rng(0).normal(size=(3, 3, 4, 1)).astype("float32")
+    ours, sgds = (variable(np.ones((3, 3, 4, 1)), "depthwise/kernel") for _ in range(2))
+    Muon(0.1, groups=[ParameterGroup("depthwise", 2.0)]).apply([gradient], [ours])
+    MomentumSGD(0.2, 0.85).apply([gradient], [sgds])
+    np.testing.assert_allclose(ours.numpy(), sgds.numpy(), rtol=1e-6)
+
+
+def test_three_steps_bring_all_but_the_smallest_singular_values_near_one():
+    u, v = (np.linalg.qr(np.random.default_rng(seed).normal(size=(5, 5)))[0] for seed in (0, 1))
+    values = np.array([1.0, 0.5, 0.2, 0.05, 0.001])
+    found = np.diag(u.T @ np.asarray(orthogonal((u * values @ v.T).astype("float32"), 3)) @ v)
+    assert (found[:4] > 0.7).all() and (found[:4] < 1.21).all() and 0 < found[4] < 0.1
+
+
 def test_a_kernel_of_zeros_stays_finite():
     kernel = variable(np.zeros((3, 3, 2, 2)), "kernel")
     Muon().apply([np.ones((3, 3, 2, 2), "float32")], [kernel])
@@ -111,13 +126,19 @@ def test_it_comes_back_from_its_config():
     assert again.get_config() == optimizer.get_config()
 
 
-@pytest.mark.parametrize(("name", "value"), [("sgd_momentum", 1.0), ("momentum", -0.1), ("newton_schulz_steps", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sgd_momentum", 1.0), ("momentum", -0.1), ("newton_schulz_steps", 0), ("newton_schulz_steps", 2.5)],
+)
 def test_impossible_arguments_are_refused(name, value):
     with pytest.raises(ValueError, match=f"Received: {name}="):
         Muon(**{name: value})
 
 
-@pytest.mark.parametrize("wrong", [{"pattern": "("}, {"rate": -1.0}, {"decay": -1.0}, {"fade_steps": 0}])
+WRONG = [{"pattern": "("}, {"rate": -1.0}, {"rate": "1"}, {"rate": float("inf")}, {"decay": None}, {"fade_steps": 0}]
+
+
+@pytest.mark.parametrize("wrong", [*WRONG, {"fade_steps": 2.5}, {"fade_steps": True}])
 def test_impossible_groups_are_refused(wrong):
     with pytest.raises(ValueError, match="Received: ParameterGroup"):
         ParameterGroup(**{"pattern": "bias"} | wrong)
