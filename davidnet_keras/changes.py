@@ -10,13 +10,14 @@ FIXED = ("name", "network", "activation", "optimizer", "width", "precision", "ho
 BATCHES = ("batch_size", "seed")
 
 
-def check_changes(begun, wanted, allowed=False):
+def check_changes(begun, wanted, allowed=False, series=False):
     """The settings in which two recipes differ, {name: [before, now]}; UserError where they may not.
 
     Args:
         begun: `Recipe` that the run was begun with.
         wanted: `Recipe` that it is asked to go on with.
         allowed: bool, whether the user asked for changes.
+        series: bool, whether these are the recipes of a series, where none is possible.
     """
     names = [item.name for item in dataclasses.fields(begun)]
     changes = {name: [getattr(begun, name), getattr(wanted, name)] for name in names}
@@ -24,7 +25,7 @@ def check_changes(begun, wanted, allowed=False):
     refused = [name for name in changes if name in FIXED or not allowed]
     if refused:
         flags = ", ".join("--" + name.replace("_", "-") for name in refused)
-        how = "" if set(refused) & set(FIXED) else ", or ask for the change with --change-recipe"
+        how = "" if series or set(refused) & set(FIXED) else ", or ask for the change with --change-recipe"
         pairs = "; ".join(f"{name}={changes[name][1]}, begun with {changes[name][0]}" for name in refused)
         raise UserError(
             f"A run goes on with the settings it was begun with; leave out {flags}, or start a new run{how}. "
@@ -35,9 +36,9 @@ def check_changes(begun, wanted, allowed=False):
 
 def check_progress(changes, progress):
     """UserError where the run is too far for these changes."""
-    if "epochs" in changes and changes["epochs"][1] < progress.epochs:
+    if "epochs" in changes and changes["epochs"][1] < progress.epochs + (progress.batches > 0):
         raise UserError(
-            f"The run has finished {progress.epochs} epochs already; ask for as many at least. "
+            f"The run stands after {progress}; ask for as many epochs at least, one that is begun included. "
             f"Received: epochs={changes['epochs'][1]}"
         )
     moved = [name for name in BATCHES if name in changes]

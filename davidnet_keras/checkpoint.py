@@ -12,6 +12,7 @@ no part can be newer than another.
 import hashlib
 import io
 import json
+import os
 import re
 import warnings
 import zipfile
@@ -94,6 +95,8 @@ def read_checkpoint(path, run):
     try:
         check_whole(path)
         with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > os.path.getsize(path):  # all of it is stored
+                raise DamagedCheckpoint("it would unpack to more than it is")
             content = json.loads(archive.read(STATE))
             if content["run"] != run:
                 raise DamagedCheckpoint("it belongs to another run")

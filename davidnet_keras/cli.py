@@ -121,6 +121,9 @@ def main(argv=None):
     except UserError as error:
         print(f"davidnet_keras: {error}", file=sys.stderr)
         return BAD_INPUT
+    except OSError as error:
+        print(f"davidnet_keras: A file cannot be used: {error}. Mend that, or name another.", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt as interrupt:
         print(f"\nInterrupted. {interrupt}", file=sys.stderr)
         return SIGNALLED + getattr(interrupt, "signal_number", signal.SIGINT)
@@ -132,6 +135,8 @@ def train_or_resume(argv):
     given = given_flags(argv)
     if place.resume is not None and place.run_dir is not None:
         raise UserError("--resume continues in its own folder; leave out --run-dir.")
+    if place.resume is None and place.change_recipe:
+        raise UserError("--change-recipe is for a run that goes on; name it with --resume, or leave it out.")
     if place.runs != 1 or (place.resume is not None and ("runs" in given or is_series(place.resume))):
         print(train_or_resume_runs(place, recipe, given))
         return
@@ -226,7 +231,8 @@ def settings_to_go_on_with(place, recipe, given, folder=None):
     from davidnet_keras.changes import check_changes
     from davidnet_keras.run_folder import RunFolder
 
-    begun, conditions = (folder or RunFolder(place.resume)).read_recipe()
+    series, folder = folder is not None, folder or RunFolder(place.resume)
+    begun, conditions = folder.read_recipe()
     if "dataset" in given and place.dataset != conditions["dataset"]:
         raise UserError(
             f"A run goes on with the pictures it was begun with; leave out --dataset, or start a new run. "
@@ -234,7 +240,7 @@ def settings_to_go_on_with(place, recipe, given, folder=None):
         )
     named = {name: getattr(recipe, name) for name in given & {item.name for item in dataclasses.fields(Recipe)}}
     wanted = dataclasses.replace(begun, **named, name=recipe.name if "recipe" in given else begun.name)
-    check_changes(begun, wanted, place.change_recipe)
+    check_changes(begun, wanted, place.change_recipe, series)
     return wanted
 
 

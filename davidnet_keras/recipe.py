@@ -100,6 +100,11 @@ class Recipe:
         return 1 if self.optimizer == "muon" else self.batch_size
 
     @property
+    def drawn_by(self):
+        """What the batches of an epoch follow from, beside the data."""
+        return [self.batch_size, self.seed]
+
+    @property
     def l2(self):
         """The decay's coefficient in the gradient of the summed loss."""
         return self.weight_decay * self.batch_size

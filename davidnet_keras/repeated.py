@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from davidnet_keras.errors import UserError
 from davidnet_keras.mean_interval import MeanInterval, mean_interval
+from davidnet_keras.model_file import check_model_file
 from davidnet_keras.recipe import RECIPES
 from davidnet_keras.run_folder import RunFolder
 from davidnet_keras.series_folder import SeriesFolder, check_runs
@@ -211,10 +212,11 @@ def forget_models():
 
 def result_of_finished(run):
     """What the result.json of a run holds."""
-    run.drop_checkpoints()  # a kill may have come between its model and this
+    check_model_file(run.model)
     result = run.read_result()
     if not isinstance(result.get("accuracy"), float):
         raise UserError(f"{run.result} holds no accuracy; remove {run.path}, and --resume trains it again.")
+    run.drop_checkpoints()  # a kill may have come between its model and this
     return result
 
 

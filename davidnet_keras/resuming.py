@@ -21,6 +21,9 @@ from davidnet_keras.training import (
 )
 
 
+COLUMNS = ("learning_rate", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")  # every run's, at least
+
+
 def resume(
     run_dir,
     data_dir=None,
@@ -58,9 +61,11 @@ def resume(
         data = held_out(same_data(run_dir, before, data_dir), recipe.hold_out)
         check_batch_size(recipe, data)
         model = new_model(recipe, CLASSES[before["dataset"]], data, before["precision"])
-        path, done, state = folder.newest_checkpoint() or (None, Progress(0), None)
+        path, done, state = folder.newest_checkpoint(begun.drawn_by) or (None, Progress(0), None)
         if path is not None:
             load_into(model, path, recipe)
+        else:
+            check_nothing_lost(folder)
         check_progress(changes, done)
         check_records(folder, done.epochs)
         if changes:
@@ -75,8 +80,9 @@ def finished_run(folder, changes):
     """The run as its folder has it."""
     if changes:
         raise UserError(f"The run in {folder.path} is finished; start a new one with other settings.")
-    folder.drop_checkpoints()
-    return Run(load_model(folder.model), read_history(folder.history), folder.path)
+    run = Run(load_model(folder.model), whole_history(folder), folder.path)
+    folder.drop_checkpoints()  # only now: they are what is left if the model is damaged
+    return run
 
 
 def same_data(run_dir, before, data_dir):
@@ -100,8 +106,33 @@ def check_records(folder, epochs):
     """Refuse to go on from records that do not hold the finished epochs, before anything is written over."""
     if not epochs:
         return
+    whole_history(folder)
     try:
         earlier_epochs(folder.history, epochs)
         earlier_lines(folder.log, epochs)
     except (OSError, ValueError) as error:
         raise UserError(f"The run cannot go on: {error}") from error
+
+
+def whole_history(folder):
+    """history.csv's columns; UserError where it lacks one that every run writes."""
+    try:
+        history = read_history(folder.history)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The run's history cannot be read: {error}") from error
+    missing = [name for name in COLUMNS if name not in history]
+    if missing:
+        raise UserError(f"{folder.history} has no column {missing[0]}; restore it.")
+    return history
+
+
+def check_nothing_lost(folder):
+    """Refuse to begin anew over the records of a run whose checkpoints are gone.
+
+    A run that is killed in its first epoch's end may have recorded that one.
+    """
+    if folder.history.exists() and len(whole_history(folder)["epoch"]) > 1:
+        raise UserError(
+            f"{folder.path} has the records of a run but neither its model nor a checkpoint; restore those, or start a "
+            "new run."
+        )

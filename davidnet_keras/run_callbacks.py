@@ -42,15 +42,17 @@ class SaveCheckpoint(keras.callbacks.Callback):
         folder: `RunFolder`.
         stop: `StopSignals`, or None.
         every: batches between two checkpoints inside an epoch; None for none.
+        drawn_by: what the batches of an epoch follow from, a list of plain values; half an epoch of others is none of
+            this. Default: not recorded.
 
     Raises:
         Interrupted: during training, once the batch is finished and saved, if `stop` has received a signal.
         UserError: the weights became NaN or infinite.
     """
 
-    def __init__(self, folder, stop=None, every=None):
+    def __init__(self, folder, stop=None, every=None, drawn_by=None):
         super().__init__()
-        self.folder, self.stop, self.every = folder, stop, every
+        self.folder, self.stop, self.every, self.drawn_by = folder, stop, every, drawn_by
         self.callbacks = [self]  # all of the run's, once it is known
         self._metrics = None
 
@@ -59,20 +61,21 @@ class SaveCheckpoint(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         seen, steps = batch + 1, self.params["steps"]
-        if seen == steps:
-            self._metrics = metric_values(self.model)  # the validation sets them back
         if self._asked_to_stop():
             self._save(Progress(self._epoch, seen))
             self._end(Progress(self._epoch, seen))
         elif self.every and seen % self.every == 0 and seen < steps:  # the epoch's own comes right after its last
             self._save(Progress(self._epoch, seen))
 
+    def on_test_begin(self, logs=None):
+        self._metrics = metric_values(self.model)  # of the epoch's training; the validation is about to set them back
+
     def on_test_batch_end(self, batch, logs=None):
         if self._asked_to_stop():
             self.model.stop_evaluating = True
 
     def on_test_end(self, logs=None):
-        if self._asked_to_stop() and self._metrics is not None:
+        if self._asked_to_stop():
             progress = Progress(self._epoch, self.params["steps"])
             self._save(progress, self._metrics)
             self._end(progress)
@@ -89,7 +92,8 @@ class SaveCheckpoint(keras.callbacks.Callback):
         wrong = not_finite(self.model)
         if wrong:
             raise UserError(DIVERGED.format(f"weights ({wrong})"))
-        self.folder.save_checkpoint(self.model, progress, run_state(self.model, self.callbacks, metrics))
+        state = run_state(self.model, self.callbacks, metrics) | {"drawn_by": self.drawn_by}
+        self.folder.save_checkpoint(self.model, progress, state)
 
     def _end(self, progress):
         raise Interrupted(self.stop.received, progress, self.folder.path)

@@ -152,10 +152,12 @@ class RunFolder:
         for old in self.saved()[:-2]:
             self.checkpoint(*old).unlink()
 
-    def newest_checkpoint(self):
+    def newest_checkpoint(self, drawn_by=None):
         """(path, progress, state) of the newest checkpoint that is whole and this run's; None if there is none at all.
 
-        A newer one that is refused is renamed, so that it does not count as one of the newest two any more.
+        A newer one that is refused is renamed, so that it does not count as one of the newest two any more. With
+        `drawn_by`, of `SaveCheckpoint`, one inside an epoch of other batches is refused too: the recipe was changed
+        after it, and a later one lost.
         """
         from davidnet_keras.checkpoint import DamagedCheckpoint, read_checkpoint
 
@@ -166,8 +168,10 @@ class RunFolder:
                 progress, state = read_checkpoint(path, self.run_id())
                 if progress != saved:
                     raise DamagedCheckpoint(f"it was written after {progress}, not when its name says")
+                if drawn_by and progress.batches and state.get("drawn_by") not in (None, drawn_by):
+                    raise DamagedCheckpoint("the batches of its epoch were others than the recipe's now")
             except DamagedCheckpoint as error:
-                print(f"{path} cannot be used: {error}; trying the one before.")
+                print(f"{path} cannot be used: {error}.")
                 refused.append(path)
                 continue
             for newer in refused:
@@ -226,3 +230,12 @@ def check_conditions(content):
     for name, kind in (("data", dict), ("precision_reason", str)):
         if not isinstance(content[name], kind):
             raise ValueError(f"its {name} is malformed")
+    check_every(content.get("checkpoint_every"))
+    if not isinstance(content.get("changes", []), list):
+        raise ValueError("its changes are malformed")
+
+
+def check_every(batches):
+    """ValueError unless it is a number of batches between two checkpoints, or None."""
+    if batches is not None and (not isinstance(batches, int) or isinstance(batches, bool) or batches < 1):
+        raise ValueError(f"its checkpoint_every is {str(batches)[:40]}")

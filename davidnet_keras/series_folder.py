@@ -7,7 +7,7 @@ from pathlib import Path
 from davidnet_callbacks import atomic_write
 from davidnet_keras.errors import UserError
 from davidnet_keras.recipe import Recipe
-from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.run_folder import RunFolder, check_every
 
 MAX_SERIES = 1 << 24  # bytes of runs.json; a run adds about 150
 MAX_RUNS = 10_000
@@ -57,6 +57,7 @@ class SeriesFolder(RunFolder):
             recipe = Recipe(**content["recipe"])
             plan = {name: content[name] for name in ("runs", "dataset", "checkpoint_every")}
             check_runs(plan["runs"])
+            check_every(plan["checkpoint_every"])
             if plan["dataset"] not in CLASS_NAMES:
                 raise ValueError(f"its dataset is none of {', '.join(CLASS_NAMES)}")
             return recipe, plan

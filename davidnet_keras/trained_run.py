@@ -69,12 +69,12 @@ def newest_checkpoint(folder):
     """(model, progress) of the newest checkpoint that can be used; files are left as they are."""
     saved = folder.saved()
     if not saved:
-        raise UserError(f"The run in {folder.path} has no model yet: its first epoch is not finished.")
+        raise UserError(f"The run in {folder.path} has no model: its first epoch is not finished, or the file is gone.")
     for progress in reversed(saved):
         path = folder.checkpoint(*progress)
         try:
             read_checkpoint(path, folder.run_id())
             return load_model(path, compile=False), Progress(*progress)
         except (DamagedCheckpoint, UserError) as error:
-            print(f"{path} cannot be used: {error}; trying the one before.")
+            print(f"{path} cannot be used: {error}.")
     raise UserError(f"No checkpoint in {folder.checkpoints} can be used; start a new run.")

@@ -197,7 +197,7 @@ def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoin
     # A callback may have stopped the run in its last epoch: then there is only the end to make up for.
     epochs = done.epochs if state and state["stopped"] and not done.batches else recipe.epochs
     with stop or StopSignals(announce=progress) as stop:
-        checkpoints = SaveCheckpoint(folder, stop, checkpoint_every)
+        checkpoints = SaveCheckpoint(folder, stop, checkpoint_every, recipe.drawn_by)
         checkpoints.callbacks = [
             StopWhenDiverged(),
             schedule,

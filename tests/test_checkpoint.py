@@ -1,3 +1,4 @@
+import hashlib
 import math
 import zipfile
 
@@ -6,6 +7,8 @@ import numpy as np
 import pytest
 
 from davidnet_keras.checkpoint import (
+    COMMENT,
+    COMMENT_LENGTH,
     DamagedCheckpoint,
     Progress,
     load_weights,
@@ -127,3 +130,44 @@ def test_progress_is_said_in_words():
         "2 epochs and 1 batch",
         "3 epochs and 12 batches",
     ]
+
+
+def signed(content):
+    """The bytes of a file that ends with the right hash of what stands before."""
+    return content + COMMENT.format(hashlib.sha256(content).hexdigest()).encode()
+
+
+def test_damage_under_a_right_checksum_is_read_or_refused_and_nothing_else(tmp_path):
+    path = tmp_path / "a.keras"
+    write_checkpoint(path, compiled(), "me", Progress(3, 12), STATE)
+    whole, rng = path.read_bytes()[:-COMMENT_LENGTH], np.random.default_rng(0)
+    assert signed(whole) == path.read_bytes()
+    refused = 0
+    for _ in range(300):
+        content = bytearray(whole)
+        for place in rng.integers(0, len(content), rng.integers(1, 20)):
+            content[place] = rng.integers(256)
+        # Most of the file is weights, which are not read here; the end has the state and the list of members.
+        content[-int(rng.integers(1, 2500))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(signed(bytes(content)))
+        try:
+            read_checkpoint(path, "me")
+        except DamagedCheckpoint as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 100
+
+
+def test_a_checkpoint_that_would_unpack_to_more_than_it_is_is_refused_unread(tmp_path):
+    path = tmp_path / "a.keras"
+    write_checkpoint(path, compiled(), "me", Progress(1), STATE)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["state.json"] = members["state.json"] + b" " * 10_000_000
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        archive.comment = b" " * COMMENT_LENGTH
+    path.write_bytes(signed(path.read_bytes()[:-COMMENT_LENGTH]))
+    with pytest.raises(DamagedCheckpoint, match="unpack to more"):
+        read_checkpoint(path, "me")

@@ -90,7 +90,7 @@ def test_an_unfinished_run_answers_with_its_newest_checkpoint_and_says_so(tmp_pa
     model = tiny_model()
     folder = finished_run(tmp_path / "run", model)
     folder.model.unlink()
-    with pytest.raises(UserError, match="no model yet"):
+    with pytest.raises(UserError, match="has no model"):
         open_run(folder.path)
     folder.save_checkpoint(model, Progress(1), {})
     folder.save_checkpoint(model, Progress(1, 7), {})

@@ -159,6 +159,7 @@ SIGNALS = [  # a moment of the run, the signal that comes, and the checkpoint th
     (("train", 0, 0), signal.SIGTERM, (0, 1)),
     (("train", 0, 2), signal.SIGINT, (0, 3)),
     (("test", 1, 0), signal.SIGTERM, (1, 3)),
+    (("test", 1, 0), signal.SIGINT, (1, 3)),  # and once more in the same validation
     (("epoch", 1, 0), signal.SIGHUP, (2, 0)),
 ]
 
