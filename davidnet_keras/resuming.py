@@ -20,7 +20,6 @@ from davidnet_keras.training import (
     load,
 )
 
-
 COLUMNS = ("learning_rate", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")  # every run's, at least
 
 
