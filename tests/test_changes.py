@@ -41,7 +41,7 @@ def test_what_the_weights_hang_on_cannot_change(change):
 def test_a_run_cannot_end_before_where_it_is():
     changes = check_changes(BEGUN, replace(BEGUN, epochs=3), allowed=True)
     check_progress(changes, Progress(3))
-    with pytest.raises(UserError, match="finished 4 epochs already"):
+    with pytest.raises(UserError, match="stands after 4 epochs"):
         check_progress(changes, Progress(4))
 
 
