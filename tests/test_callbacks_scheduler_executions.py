@@ -251,7 +251,7 @@ def test_two_replicas_share_one_table(two_cpus):
         pytest.skip("tf.distribute is TensorFlow's")
     import tensorflow as tf
 
-    with tf.distribute.MirroredStrategy(two_cpus).scope():
+    with tf.distribute.MirroredStrategy(two_cpus, tf.distribute.ReductionToOneDevice()).scope():
         # Eagerly: compiled, Keras 3.15 fails here on CPU devices with any steps_per_execution above 1.
         model = compiled(7, keras.optimizers.SGD(9.0), run_eagerly=True)
     twin = compiled(1, keras.optimizers.SGD(9.0))
