@@ -186,6 +186,7 @@ FAST = Recipe(
     weight_decay=2e-6,
     label_smoothing=0.2,
     dropout=0.0,
+    logit_scale=1 / 256,  # at any width: the rates above go with it
     crop_padding=2,
     alternating_flip=True,
     test_views="mirror_and_shifts",

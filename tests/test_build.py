@@ -46,7 +46,7 @@ def test_it_builds_that_network_with_that_optimizer_and_loss():
     assert isinstance(model.optimizer, Muon) and isinstance(model.loss, SmoothedCrossentropy)
     assert model.l2 == 0.0 and model.loss.label_smoothing == 0.2
     assert np.abs(model.get_layer("whiten").kernel.numpy()).max() > 0  # adapted
-    assert model.settings["logit_scale"] == 1 / 8  # one by the channels of the last layer
+    assert model.settings["logit_scale"] == 1 / 256
     assert model.settings["batch_norm_momentum"] == 0.6
     assert (model.optimizer.sgd_momentum, model.optimizer.newton_schulz_steps) == (0.85, 3)
     assert model.get_layer("block1").first_norm.epsilon == 1e-12
@@ -130,6 +130,7 @@ def test_the_first_bias_fades_with_momentum_sgd_too():
     model = built(network="fastnet", dropout=0.0)
     assert group_of("whiten/bias", model.optimizer.groups).fade_steps == 3 * 2
     assert model.l2 == 0.0  # the groups decay
+    assert model.settings["logit_scale"] == 1 / 8  # one by the channels of the last layer
 
 
 def test_decay_and_rates_of_muons_other_weights_follow_the_batch_size():
