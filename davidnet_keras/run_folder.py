@@ -237,5 +237,10 @@ def check_conditions(content):
 
 def check_every(batches):
     """ValueError unless it is a number of batches between two checkpoints, or None."""
-    if batches is not None and (not isinstance(batches, int) or isinstance(batches, bool) or batches < 1):
+    if not may_be_every(batches):
         raise ValueError(f"its checkpoint_every is {str(batches)[:40]}")
+
+
+def may_be_every(batches):
+    """Whether it is a number of batches between two checkpoints, or None."""
+    return batches is None or (isinstance(batches, int) and not isinstance(batches, bool) and batches >= 1)

@@ -33,7 +33,7 @@ from davidnet_keras.pipeline import steps_per_epoch, test_dataset, train_dataset
 from davidnet_keras.precision import choose_precision, device
 from davidnet_keras.recipe import RECIPES
 from davidnet_keras.run_callbacks import SaveCheckpoint, StopWhenDiverged
-from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.run_folder import RunFolder, may_be_every
 from davidnet_keras.run_result import result_of
 from davidnet_keras.shapes import load_shapes
 from davidnet_keras.stop_signals import StopSignals
@@ -107,7 +107,7 @@ def train(
 
 def check_checkpoint_every(batches):
     """UserError unless it is a number of batches, or None."""
-    if batches is not None and (not isinstance(batches, int) or isinstance(batches, bool) or batches < 1):
+    if not may_be_every(batches):
         raise UserError(
             f"Checkpoints are written every 1 batch or more, or not inside epochs at all. Received: "
             f"checkpoint_every={batches!r}"
