@@ -1,10 +1,10 @@
 """Time everything that has a peer, in turns, and write one table to docs/results/bench/README.md.
 
-    make bench                                        # some ten minutes on two cores; leave the machine alone
+    make bench                                        # some twenty minutes on two cores; leave the machine alone
 
-Each program runs in a process of its own. The train steps go round `--rounds` times, so that a slow minute of the
-machine falls on ours and on the peers alike. PyTorch counts in the fastest of its modes. A step's GFLOP/s count the
-arithmetic of the plain algorithm, 2.27 GFLOP a picture.
+Each program runs in a process of its own. The steps go round `--rounds` times, so that a slow minute of the machine
+falls on ours and on the peers alike. PyTorch counts in the fastest of its modes. A step's GFLOP/s count the arithmetic
+of the plain algorithm, 2.27 GFLOP a picture. Beside the table it draws `profile.png`, where the step's time goes.
 """
 
 import argparse
@@ -36,13 +36,17 @@ def main():
     figures = {}
     for _ in range(arguments.rounds):
         collect(figures, "ceiling.py")
-        for dropout in ("0", "0.05"):
-            settings = [*size, "--dropout", dropout]
+        for kind in (["--dropout", "0"], ["--dropout", "0.05"], ["--inference"]):
+            settings = [*size, *kind]
             collect(figures, "train_step.py", *settings)
             autocast = ["--bfloat16"] if BFLOAT16_FLAGS & cpu_flags() else []
             collect(figures, "torch_step.py", *settings, *autocast, environment=KEEP_MEMORY)
             collect(figures, "train_step.py", *settings, "--stock")
     collect(figures, "pipeline.py")
+    collect(figures, "pipeline.py", "--memory")
+    collect(figures, "loop.py", "--batch-size", str(arguments.batch_size))
+    profile = ["--batch-size", str(arguments.batch_size), "--output", str(arguments.output.parent / "profile.png")]
+    collect(figures, "profile_step.py", *profile)
     text = table(figures)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(text)
@@ -87,20 +91,27 @@ def table(figures):
 
 
 def ratios(figures):
-    """(name, ratio) of ours to each peer."""
-    rate = max(item.median for name, item in figures.items() if name.startswith("matrix product"))
-    for dropout in ("0.0", "0.05"):
-        ours = figures[f"ours, dropout {dropout}"].median
-        torch = max(
-            item.median for name, item in figures.items() if name.startswith("PyTorch") and f"{dropout}," in name
-        )
-        yield f"step, dropout {dropout}: ours / PyTorch's best mode", ours / torch
-        yield f"step, dropout {dropout}: ours / stock Keras", ours / figures[f"stock Keras, dropout {dropout}"].median
-        yield f"step, dropout {dropout}: our GFLOP/s / the fastest matrix product's", ours * GFLOP / rate
-    reference = figures["pipeline, reference notebook"].median
-    for name, item in figures.items():
+    """(name, ratio) of ours to each peer, and of what a run adds to its steps."""
+    rates = {name: item.median for name, item in figures.items() if item.unit == "images/s"}
+    ceiling = max(item.median for name, item in figures.items() if name.startswith("matrix product"))
+    for kind in ("dropout 0.0", "dropout 0.05", "inference"):
+        ours = rates[f"ours, {kind}"]
+        torch = max(rate for name, rate in rates.items() if name.startswith("PyTorch") and f" {kind}," in name)
+        yield f"{kind}: ours / PyTorch's best mode", ours / torch
+        yield f"{kind}: ours / stock Keras", ours / rates[f"stock Keras, {kind}"]
+        if kind != "inference":
+            yield f"{kind}: our GFLOP/s / the fastest matrix product's", ours * GFLOP / ceiling
+    train, test = rates["ours, dropout 0.05"], rates["ours, inference"]
+    yield "inference / training with dropout 0.05, ours", test / train
+    yield "validation of 10,000 pictures / an epoch of 50,000", (10_000 / test) / (50_000 / train)
+    reference = rates["pipeline, reference notebook"]
+    for name, rate in rates.items():
         if name.startswith("pipeline, crop"):
-            yield f"{name}: ours / the reference notebook", item.median / reference
+            yield f"{name}: ours / the reference notebook", rate / reference
+    bare, stock, run = (figures[f"empty step, {loop}"].median for loop in ("bare loop", "stock fit", "a run's fit"))
+    yield "empty step: a run's fit / stock fit", run / stock
+    step = 1000 * 512 / train  # milliseconds
+    yield "a step of DavidNet with a run's fit / in a bare loop", (step + run - bare) / step
 
 
 def processor():

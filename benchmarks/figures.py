@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 import statistics
 import sys
 
@@ -26,6 +27,12 @@ class Figure:
 def show(figure):
     """Print the figure: a line to read or, after --json, one for another program."""
     print(json.dumps(dataclasses.asdict(figure)) if "--json" in sys.argv else figure, flush=True)
+
+
+def peak_memory():
+    """The most memory that this process has had at once, in megabytes."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def read(text):

@@ -1,6 +1,7 @@
 """Time the input pipeline alone, beside the reference notebook's.
 
     python benchmarks/pipeline.py            # 50,000 pictures an epoch, 8 epochs of ours, 2 of the reference's
+    python benchmarks/pipeline.py --memory   # instead: what ours adds to the memory of a process that holds the arrays
 
 Ours: uint8 batches of 512, every picture once an epoch in a fresh order, cropped and flipped (and with an 8x8 square
 cut out). The reference's: float32 pictures padded and normalised beforehand, changed one by one by `tf.image`,
@@ -16,7 +17,7 @@ tune_tensorflow()
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
-from figures import Figure, show  # noqa: E402
+from figures import Figure, peak_memory, show  # noqa: E402
 
 from davidnet_keras import AlternatingFlip, Augmentation, Cutout, RandomCrop, RandomFlip  # noqa: E402
 from davidnet_keras.pipeline import steps_per_epoch, train_dataset  # noqa: E402
@@ -28,11 +29,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=50000, help="pictures in the set (default: 50000)")
     parser.add_argument("--epochs", type=int, default=8, help="epochs timed (default: 8)")
+    parser.add_argument("--memory", action="store_true", help="measure memory instead, of crop, flip and cutout")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (arguments.images, 32, 32, 3), np.uint8)
     y = rng.integers(0, 10, arguments.images)
+    if arguments.memory:
+        tf.constant(0)  # TensorFlow's own beginnings do not count
+        before = peak_memory()
+        dataset = train_dataset(x, y, BATCH_SIZE, Augmentation([RandomCrop(4), RandomFlip(), Cutout(8)]))
+        epoch_rates(dataset, len(x), arguments.epochs)
+        show(Figure("pipeline: memory beyond the arrays", "MB", [peak_memory() - before]))
+        return
     for name, layers in {
         "crop, flip": [RandomCrop(4), RandomFlip()],
         "crop, alternating flip": [RandomCrop(4), AlternatingFlip()],

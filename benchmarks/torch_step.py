@@ -1,4 +1,4 @@
-"""Time the same network's train step in PyTorch on the CPU, in each of its memory layouts and precisions.
+"""Time the same network's train step, or test, in PyTorch on the CPU, in each of its memory layouts and precisions.
 
     python benchmarks/torch_step.py --batch-size 512 --dropout 0.05
 
@@ -11,7 +11,7 @@ import itertools
 import time
 
 import torch
-from figures import Figure, show
+from figures import Figure, peak_memory, show
 from torch import nn
 from torch.nn import functional
 
@@ -71,19 +71,39 @@ def rates(batch_size, dropout, layout, bfloat16, steps):
     return found[1:]
 
 
+@torch.inference_mode()
+def inference_rates(batch_size, layout, bfloat16, steps):
+    """Pictures a second of the trained network's logits, in each of some batches, after one that is not counted."""
+    network = davidnet(0).to(memory_format=layout).eval()
+    x = torch.randn(batch_size, 3, 32, 32).contiguous(memory_format=layout)
+    found = []
+    for _ in range(steps + 1):
+        begin = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            network(x)
+        found.append(batch_size / (time.perf_counter() - begin))
+    return found[1:]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-size", type=int, default=512, help="pictures a step (default: 512)")
     parser.add_argument("--steps", type=int, default=3, help="steps counted (default: 3)")
     parser.add_argument("--dropout", type=float, default=0.05, help="share of outputs dropped (default: 0.05)")
     parser.add_argument("--bfloat16", action="store_true", help="try autocast too, on a CPU with bfloat16 instructions")
+    parser.add_argument("--inference", action="store_true", help="time the test instead of the training")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args()
     layouts = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
     for layout, bfloat16 in itertools.product(layouts, (False, True) if arguments.bfloat16 else (False,)):
-        name = f"PyTorch {torch.__version__}, dropout {arguments.dropout}, {layout}{', bfloat16' if bfloat16 else ''}"
-        values = rates(arguments.batch_size, arguments.dropout, layouts[layout], bfloat16, arguments.steps)
+        kind = "inference" if arguments.inference else f"dropout {arguments.dropout}"
+        name = f"PyTorch {torch.__version__}, {kind}, {layout}{', bfloat16' if bfloat16 else ''}"
+        if arguments.inference:
+            values = inference_rates(arguments.batch_size, layouts[layout], bfloat16, arguments.steps)
+        else:
+            values = rates(arguments.batch_size, arguments.dropout, layouts[layout], bfloat16, arguments.steps)
         show(Figure(name, "images/s", values))
+        show(Figure(f"{name}: peak memory", "MB", [peak_memory()]))  # of this mode and those before
 
 
 if __name__ == "__main__":

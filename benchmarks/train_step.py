@@ -1,12 +1,13 @@
-"""Time a recipe's train step through `model.fit`, without an input pipeline.
+"""Time a recipe's train step through `model.fit`, or its test through `model.evaluate`, without an input pipeline.
 
     python benchmarks/train_step.py                                    # as the command line trains
     TF_ENABLE_ONEDNN_OPTS=0 python benchmarks/train_step.py            # without oneDNN
     python benchmarks/train_step.py --stock                            # DavidNet of Keras's own layers
     python benchmarks/train_step.py --recipe fast --batch-size 1000    # FastNet; its peer: torch_airbench.py --steps 5
     python benchmarks/train_step.py --precision mixed_bfloat16
+    python benchmarks/train_step.py --inference                        # what a picture of the validation costs
 
-Prints pictures a second, median, minimum and maximum of the steps, and the conditions.
+Prints pictures a second, median, minimum and maximum of the steps, the process's peak memory and the conditions.
 """
 
 import argparse
@@ -22,10 +23,11 @@ tune_tensorflow()
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
-from figures import Figure, show  # noqa: E402
+from figures import Figure, peak_memory, show  # noqa: E402
 
 from davidnet_keras import RECIPES, choose_precision, training_flops  # noqa: E402
 from davidnet_keras.build import build_model  # noqa: E402
+from davidnet_keras.cost import inference_flops  # noqa: E402
 
 
 class StepTimes(keras.callbacks.Callback):
@@ -42,6 +44,8 @@ class StepTimes(keras.callbacks.Callback):
         float(logs["loss"])  # wait for the step
         self.seconds.append(time.perf_counter() - self.begin)
 
+    on_test_batch_begin, on_test_batch_end = on_train_batch_begin, on_train_batch_end
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,6 +56,7 @@ def main():
     parser.add_argument("--activation", help="of FastNet (default: the recipe's)")
     parser.add_argument("--precision", default="auto", help="Keras dtype policy (default: auto)")
     parser.add_argument("--stock", action="store_true", help="time the net of Keras's own layers instead")
+    parser.add_argument("--inference", action="store_true", help="time the test instead of the training")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args()
     precision, reason = choose_precision(arguments.precision)
@@ -69,14 +74,20 @@ def main():
     model.optimizer.learning_rate = 1e-6  # noise is not to be learnt
     times = StepTimes()
     data = tf.data.Dataset.from_tensors((x, y)).repeat()
-    model.fit(data, steps_per_epoch=arguments.steps + 2, shuffle=False, verbose=0, callbacks=[times])
+    if arguments.inference:
+        model.evaluate(data, steps=arguments.steps + 2, verbose=0, callbacks=[times])
+    else:
+        model.fit(data, steps_per_epoch=arguments.steps + 2, shuffle=False, verbose=0, callbacks=[times])
     rates = [arguments.batch_size / seconds for seconds in times.seconds[2:]]
     kind = f"activation {recipe.activation}" if recipe.network == "fastnet" else f"dropout {recipe.dropout}"
-    figure = Figure(f"{'stock Keras' if arguments.stock else 'ours'}, {kind}", "images/s", rates)
+    name = f"{'stock Keras' if arguments.stock else 'ours'}, {'inference' if arguments.inference else kind}"
+    figure = Figure(name, "images/s", rates)
     show(figure)
+    show(Figure(f"{name}: peak memory", "MB", [peak_memory()]))
     if not arguments.json:
+        flops = inference_flops(model, 1) if arguments.inference else training_flops(model, 1, 1)
         print(
-            f"{figure.median * training_flops(model, 1, 1) / 1e9:.0f} GFLOP/s: batch {arguments.batch_size}, "
+            f"{figure.median * flops / 1e9:.0f} GFLOP/s: batch {arguments.batch_size}, "
             f"{precision} ({reason}), oneDNN {os.environ['TF_ENABLE_ONEDNN_OPTS']}, {os.cpu_count()} cores, "
             f"{platform.machine()}, tensorflow {tf.__version__}, keras {keras.__version__}"
         )

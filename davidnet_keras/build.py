@@ -43,7 +43,16 @@ def network(recipe, num_classes, l2, precision):
     if recipe.network == "davidnet":
         return DavidNet(num_classes, recipe.width, scale or 0.125, recipe.dropout, l2, dtype=precision)
     widths = (recipe.width, 4 * recipe.width, 4 * recipe.width)
-    return FastNet(num_classes, widths, recipe.activation, scale or 1 / widths[-1], l2=l2, dtype=precision)
+    return FastNet(
+        num_classes,
+        widths,
+        recipe.activation,
+        scale or 1 / widths[-1],
+        whitening=recipe.whitening,
+        identity_start=recipe.identity_start,
+        l2=l2,
+        dtype=precision,
+    )
 
 
 def parameter_groups(recipe, steps):

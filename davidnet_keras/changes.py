@@ -5,7 +5,17 @@ import dataclasses
 from davidnet_keras.errors import UserError
 
 # The weights and slots in the checkpoints, and the pictures trained on, are those of these settings.
-FIXED = ("name", "network", "activation", "optimizer", "width", "precision", "hold_out")
+FIXED = (
+    "name",
+    "network",
+    "whitening",
+    "identity_start",
+    "activation",
+    "optimizer",
+    "width",
+    "precision",
+    "hold_out",
+)
 # What the batches of an epoch follow from: with others, half an epoch of then is not half an epoch of now.
 BATCHES = ("batch_size", "seed")
 

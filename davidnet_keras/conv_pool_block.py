@@ -12,8 +12,7 @@ from davidnet_keras.layers import FusedBatchNormalization
 class ConvPoolBlock(keras.layers.Layer):
     """Convolution, 2x2 maximum, norm, activation; convolution, norm, activation.
 
-    The convolutions are 3x3 without bias and begin as the identity on their first channels; the batch norms have a bias
-    and no trained scale.
+    The convolutions are 3x3 without bias; the batch norms have a bias and no trained scale.
 
     Shapes: (batch, height, width, in) -> (batch, height // 2, width // 2, filters).
 
@@ -21,20 +20,26 @@ class ConvPoolBlock(keras.layers.Layer):
         filters: int, output channels of both convolutions.
         activation: name, as `activation_function` takes it. Default "gelu".
         momentum: float, the share of the old moving statistics that a step keeps. Default 0.6.
+        kernel_initializer: of both convolutions. Default: `PartialIdentity()`, which copies the first channels.
 
     Source: KellerJordan/cifar10-airbench, `ConvGroup`; arXiv:2404.00498.
     """
 
-    def __init__(self, filters, activation="gelu", momentum=0.6, **kwargs):
+    def __init__(self, filters, activation="gelu", momentum=0.6, kernel_initializer=None, **kwargs):
         super().__init__(**kwargs)
         self.filters, self.activation, self.momentum = filters, activation, momentum
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.activate = activation_function(activation)
         dtype = self.dtype_policy
-        self.first = Conv3x3(filters, kernel_initializer=PartialIdentity(), dtype=dtype, name="first")
+        self.first = self._convolution("first")
         self.pool = keras.layers.MaxPooling2D(2, data_format="channels_last", dtype=dtype, name="pool")
         self.first_norm = self._norm("first_norm")
-        self.second = Conv3x3(filters, kernel_initializer=PartialIdentity(), dtype=dtype, name="second")
+        self.second = self._convolution("second")
         self.second_norm = self._norm("second_norm")
+
+    def _convolution(self, name):
+        initializer = self.kernel_initializer or PartialIdentity()
+        return Conv3x3(self.filters, kernel_initializer=initializer, dtype=self.dtype_policy, name=name)
 
     def _norm(self, name):
         # With an epsilon this small a channel that is constant over the batch must not come up: none does, in practice.
@@ -63,4 +68,5 @@ class ConvPoolBlock(keras.layers.Layer):
             "filters": self.filters,
             "activation": self.activation,
             "momentum": self.momentum,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }

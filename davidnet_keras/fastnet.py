@@ -4,6 +4,7 @@ import keras
 
 from davidnet_keras.activations import activation_function
 from davidnet_keras.conv_pool_block import ConvPoolBlock
+from davidnet_keras.layers import FusedBatchNormalization, torch_init
 from davidnet_keras.model import IMAGE_SHAPE
 from davidnet_keras.normalization import Normalization
 from davidnet_keras.sum_loss import SumLossModel
@@ -26,6 +27,9 @@ class FastNet(SumLossModel):
         activation: name of a Keras activation, or "hard_gelu", between the layers. Default "gelu".
         logit_scale: float, the factor on the logits. Default 1/256.
         batch_norm_momentum: float, the share of the old moving statistics that a step keeps. Default 0.6.
+        whitening: bool, whether the first convolution whitens; else it is a plain one with a norm, trained like the
+            others. Default True.
+        identity_start: bool, whether the blocks' kernels begin as `PartialIdentity`; else as torch's. Default True.
         l2: as `SumLossModel`'s. Default 0: `Muon` decays by group.
         dtype: policy of the layers. Default: Keras's global one.
         **kwargs: `name`, `trainable`.
@@ -48,6 +52,8 @@ class FastNet(SumLossModel):
         activation="gelu",
         logit_scale=1 / 256,
         batch_norm_momentum=0.6,
+        whitening=True,
+        identity_start=True,
         l2=0.0,
         dtype=None,
         **kwargs,
@@ -59,20 +65,25 @@ class FastNet(SumLossModel):
                 f"Received: num_classes={num_classes!r}, widths={widths!r}"
             )
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        images, logits = fastnet_graph(num_classes, widths, activation, logit_scale, batch_norm_momentum, policy)
-        super().__init__(images, logits, l2=l2, dtype=policy, **kwargs)
-        self.settings = {
+        settings = {
             "num_classes": num_classes,
             "widths": widths,
             "activation": activation,
             "logit_scale": logit_scale,
             "batch_norm_momentum": batch_norm_momentum,
+            "whitening": whitening,
+            "identity_start": identity_start,
         }
+        images, logits = fastnet_graph(**settings, dtype=policy)
+        super().__init__(images, logits, l2=l2, dtype=policy, **kwargs)
+        self.settings = settings
 
     def adapt(self, images):
         """Normalise by the statistics of these pictures from now on, and whiten by the patches of the first 5,000."""
         normalize = self.get_layer("normalize")
         normalize.adapt(images)
+        if not self.settings["whitening"]:
+            return
         first = keras.ops.convert_to_numpy(normalize(images[:WHITENED_PICTURES]))
         self.get_layer("whiten").adapt(first)
 
@@ -89,15 +100,21 @@ class FastNet(SumLossModel):
         return cls(**config)
 
 
-def fastnet_graph(num_classes, widths, activation, logit_scale, batch_norm_momentum, dtype):
+def fastnet_graph(num_classes, widths, activation, logit_scale, batch_norm_momentum, whitening, identity_start, dtype):
     """The network, read downward: (images, logits), both KerasTensors."""
+    initializer = None if identity_start else torch_init()
     images = keras.Input(IMAGE_SHAPE, name="images")
     x = Normalization(dtype=dtype, name="normalize")(images)
-    x = PatchWhitening(dtype=dtype, name="whiten")(x)  # (batch, 31, 31, 24)
+    if whitening:
+        x = PatchWhitening(dtype=dtype, name="whiten")(x)  # (batch, 31, 31, 24)
+    else:
+        options = {"use_bias": False, "kernel_initializer": torch_init(), "data_format": "channels_last"}
+        x = keras.layers.Conv2D(24, 2, **options, dtype=dtype, name="first")(x)  # of the same shape
+        x = FusedBatchNormalization(batch_norm_momentum, 1e-12, scale=False, dtype=dtype, name="first_norm")(x)
     x = keras.layers.Activation(activation_function(activation), dtype=dtype, name="activation")(x)
     for number, width in enumerate(widths, start=1):  # (batch, 15, 15, .), (batch, 7, 7, .), (batch, 3, 3, .)
-        block = ConvPoolBlock(width, activation, batch_norm_momentum, dtype=dtype, name=f"block{number}")
-        x = block(x)
+        name = f"block{number}"
+        x = ConvPoolBlock(width, activation, batch_norm_momentum, initializer, dtype=dtype, name=name)(x)
     x = keras.layers.GlobalMaxPooling2D(data_format="channels_last", dtype=dtype, name="global_pool")(x)
     # As if drawn with a standard deviation of 1; the logits are brought back to size behind it.
     drawn = keras.initializers.RandomUniform(-(3**0.5), 3**0.5)

@@ -5,8 +5,14 @@ import tensorflow as tf
 
 from davidnet_keras.convolution import Conv3x3
 from davidnet_keras.dropout import Dropout
+from davidnet_keras.one_loop import one_loop
 
 FUSED_TYPES = ("float16", "bfloat16", "float32")
+
+
+def affine(x, slope, height):
+    """slope * x + height in the channels' type, as x's."""
+    return tf.cast(tf.cast(x, slope.dtype) * slope + height, x.dtype)
 
 
 def torch_init():
@@ -56,7 +62,7 @@ class FusedBatchNormalization(keras.layers.Layer):
     def call(self, x, training=False):
         # A frozen layer keeps and uses its moving statistics, as Keras's own does.
         if not (training and self.trainable):
-            return self._normalise(x, self.moving_mean, self.moving_variance)
+            return one_loop(affine, x, *self._line(self.moving_mean, self.moving_variance))
         fused = x.shape.rank == 4 and x.dtype.name in FUSED_TYPES and hasattr(tf.raw_ops, "FusedBatchNormV3")
         y, mean, variance = self._fused(x) if fused else self._plain(x)
         # A replica's share of a small last batch may be empty: it has no statistics to add.
@@ -82,14 +88,14 @@ class FusedBatchNormalization(keras.layers.Layer):
         """As `_fused`, from elementary operations."""
         mean, variance = tf.nn.moments(tf.cast(x, self.gamma.dtype), axes=list(range(x.shape.rank - 1)))
         count = tf.cast(tf.size(x) // x.shape[-1], mean.dtype)
-        return self._normalise(x, mean, variance), mean, variance * count / tf.maximum(count - 1, 1)
+        return affine(x, *self._line(mean, variance)), mean, variance * count / tf.maximum(count - 1, 1)
 
-    def _normalise(self, x, mean, variance):
+    def _line(self, mean, variance):
+        """(slope, height) of the line by which each channel is normalised."""
         # Not the fused kernel: TensorFlow's graph optimiser joins that one, outside training, with a convolution before
         # and an activation after it, and where the activation is tanh the joint kernel does not exist on CPU.
-        wide = tf.cast(x, self.gamma.dtype)
-        y = tf.nn.batch_normalization(wide, mean, variance, self.beta, self.gamma, self.epsilon)
-        return tf.cast(y, x.dtype)
+        slope = tf.convert_to_tensor(self.gamma) * tf.math.rsqrt(variance + self.epsilon)
+        return slope, self.beta - mean * slope
 
     def compute_output_shape(self, input_shape):
         return input_shape

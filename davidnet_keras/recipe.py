@@ -64,7 +64,9 @@ class Recipe:
     logit_scale: float | None = setting(
         None, "factor on the logits; None: 1/8 in davidnet, 1 / channels of the last layer in fastnet", above=0
     )
+    whitening: bool = setting(True, "fastnet's first convolution whitens; without: a plain one with a norm, trained")
     whiten_epochs: int = setting(3, "epochs in which fastnet's first bias is trained", at_least=1, at_most=MAX_EPOCHS)
+    identity_start: bool = setting(True, "fastnet's kernels begin as the identity; without: drawn, all of them")
     crop_padding: int = setting(
         4, "pixels of reflection around a picture before the random crop", at_least=0, at_most=31
     )

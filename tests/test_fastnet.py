@@ -141,3 +141,32 @@ def test_hard_gelu_is_near_gelu_and_has_its_ends():
     np.testing.assert_array_equal(y[x > 4 / 3], x[x > 4 / 3])
     assert y.min() == pytest.approx(-1 / 6, abs=1e-4)
     assert activation_function("hard_gelu") is hard_gelu and activation_function("relu") is keras.activations.relu
+
+
+def test_without_whitening_the_first_convolution_is_trained_like_the_others():
+    model = small(whitening=False)
+    x, y = pictures(16)
+    model.adapt(x)
+    assert model.get_layer("first").output.shape == (None, 31, 31, 24)
+    kernel = model.get_layer("first").kernel
+    assert 0.2 < np.abs(kernel.numpy()).max() <= 1 / np.sqrt(12)
+    before = kernel.numpy()
+    model.compile(Muon(0.1), SmoothedCrossentropy(0.2))
+    model.fit(x, y, verbose=0)
+    assert np.abs(kernel.numpy() - before).max() > 0.01
+
+
+@pytest.mark.parametrize("identity", [True, False])
+def test_kernels_begin_as_the_identity_or_drawn(identity):
+    kernel = small(identity_start=identity).get_layer("block2").first.kernel.numpy()
+    assert (np.count_nonzero(kernel[:, :, :, 0]) == 1) == identity
+    assert np.abs(kernel[:, :, :, -1]).max() <= 1 / np.sqrt(9 * WIDTHS[0])  # beyond the inputs drawn in both
+
+
+def test_a_network_without_its_ingredients_comes_back_without_them(tmp_path):
+    model = small(whitening=False, identity_start=False)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.settings == model.settings and not again.settings["whitening"]
+    for one, other in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())

@@ -1,0 +1,101 @@
+"""Draw where the time of a recipe's train step goes, by TensorFlow's profiler.
+
+    python benchmarks/profile_step.py --output profile.png
+    python benchmarks/profile_step.py --recipe fast --batch-size 1000 --output profile.png
+
+The profiler tells how long each operation ran. Operations of a kind are added up; what shares the cores at the same
+time counts in full, so that the shares are of the time that operations ran, not of the clock's.
+"""
+
+import argparse
+import collections
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from davidnet_keras import tune_tensorflow
+
+tune_tensorflow()
+
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from figures import Figure, show  # noqa: E402
+from matplotlib.figure import Figure as Picture  # noqa: E402
+
+from davidnet_callbacks import atomic_write  # noqa: E402
+from davidnet_keras import RECIPES, choose_precision  # noqa: E402
+from davidnet_keras.build import build_model  # noqa: E402
+
+BARS = 14
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", choices=RECIPES, default="davidnet", help="whose step (default: davidnet)")
+    parser.add_argument("--batch-size", type=int, default=512, help="pictures a step (default: 512)")
+    parser.add_argument("--steps", type=int, default=2, help="steps watched, after two that are not (default: 2)")
+    parser.add_argument("--output", default="profile.png", help="the picture (default: profile.png)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    arguments = parser.parse_args()
+    precision, _ = choose_precision()
+    recipe = dataclasses.replace(RECIPES[arguments.recipe], batch_size=arguments.batch_size)
+    seconds = operation_seconds(recipe, precision, arguments.steps)
+    total = sum(seconds.values())
+    for kind, spent in seconds.most_common(BARS):
+        show(Figure(f"profile of {recipe.name}, {kind}", "% of the time of operations", [100 * spent / total]))
+    title = f"{recipe.name}: one step of {recipe.batch_size} pictures, {precision}"
+    with atomic_write(arguments.output) as temporary:
+        picture(seconds, arguments.steps, title).savefig(temporary, dpi=150)
+
+
+def operation_seconds(recipe, precision, steps):
+    """The seconds of each kind of operation in some train steps: a Counter by the operation's type."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (recipe.batch_size, 32, 32, 3), np.uint8)
+    y = rng.integers(0, 10, recipe.batch_size)
+    model = build_model(recipe, 10, ((x, y), (x, y)), precision)
+    model.optimizer.learning_rate = 1e-6
+    data = tf.data.Dataset.from_tensors((x, y)).repeat()
+    model.fit(data, steps_per_epoch=2, shuffle=False, verbose=0)
+    with tempfile.TemporaryDirectory() as place:
+        with tf.profiler.experimental.Profile(place):
+            model.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0)
+        return read_trace(next(Path(place).rglob("*.xplane.pb")))
+
+
+def read_trace(path):
+    """The seconds of each type of operation in a trace of the profiler's: a Counter."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2  # a recent TensorFlow's place for it
+
+    space = xplane_pb2.XSpace.FromString(path.read_bytes())
+    found = collections.Counter()
+    for plane in (plane for plane in space.planes if plane.name == "/host:CPU"):
+        names = {key: value.name for key, value in plane.event_metadata.items()}
+        for event in (event for line in plane.lines for event in line.events):
+            name, _, kind = names[event.metadata_id].rpartition(":")
+            if name and not name.endswith(":") and kind.isidentifier():  # "layer1/conv/Conv2D:Conv2D"
+                found[kind] += event.duration_ps / 1e12
+    return found
+
+
+def picture(seconds, steps, title):
+    """The kinds of operation as bars, the longest at the top, the others together at the bottom."""
+    bars = [(kind, spent / steps) for kind, spent in seconds.most_common(BARS)]
+    others = sum(seconds.values()) / steps - sum(spent for _, spent in bars)
+    bars.append(("all others", others))
+    total = sum(spent for _, spent in bars)
+    figure = Picture(figsize=(8.6, 0.9 + 0.32 * len(bars)), layout="constrained")
+    axes = figure.add_subplot()
+    drawn = axes.barh([kind for kind, _ in bars], [spent for _, spent in bars], color="#0072B2")
+    axes.bar_label(drawn, [f"{spent:.2f} s, {100 * spent / total:.0f} %" for _, spent in bars], padding=4, fontsize=9)
+    axes.invert_yaxis()
+    axes.margins(x=0.16)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(left=False)
+    axes.set_xlabel("seconds of operations")
+    axes.set_title(title, loc="left", fontweight="bold")
+    return figure
+
+
+if __name__ == "__main__":
+    main()

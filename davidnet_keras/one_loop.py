@@ -1,0 +1,27 @@
+"""Elementwise arithmetic as one loop over the memory, by XLA."""
+
+import functools
+
+import tensorflow as tf
+
+
+def one_loop(function, *tensors):
+    """Computes `function(*tensors)`, compiled on a CPU; elsewhere, and where the rank is unknown, as it stands.
+
+    TensorFlow runs one operation after the other, each reading and writing all of its tensors: where the arithmetic of
+    an element is little, that is what takes the time.
+
+    Args:
+        function: takes and returns tensors; a function of a module, for what is compiled is kept with it.
+        *tensors: its arguments. Sizes that are None may differ from call to call.
+    """
+    if tf.config.list_physical_devices("GPU") or any(x.shape.rank is None for x in tensors):
+        return function(*tensors)
+    return compiled(function, tuple((tuple(x.shape), x.dtype) for x in tensors))(*tensors)
+
+
+@functools.cache
+def compiled(function, signature):
+    """The function for these (shape, dtype) of its arguments."""
+    specs = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
+    return tf.function(function, specs, autograph=False, jit_compile=True)
