@@ -26,10 +26,14 @@ class Conv3x3(keras.layers.Conv2D):
     def __init__(self, filters, use_bias=False, **kwargs):
         fixed = {"kernel_size": SIDE, "strides": 1, "padding": "same", "data_format": "channels_last"}
         super().__init__(filters, use_bias=use_bias, **kwargs | fixed)
+        self.wanted = None  # a `tf.Variable`, bool, for `plain_conv2d_while`
 
     def convolution_op(self, inputs, kernel):
         inputs, kernel = tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel)
-        return choose(inputs.shape, kernel.shape, inputs.dtype.name)(inputs, kernel)
+        convolve = choose(inputs.shape, kernel.shape, inputs.dtype.name)
+        if self.wanted is not None and convolve is plain_conv2d:
+            return plain_conv2d_while(self.wanted, inputs, kernel)
+        return convolve(inputs, kernel)
 
 
 def choose(shape, kernel_shape, dtype):
@@ -56,6 +60,34 @@ def choose(shape, kernel_shape, dtype):
 def plain_conv2d(x, kernel):
     """TensorFlow's own: oneDNN on CPU, cuDNN on a GPU."""
     return tf.nn.conv2d(x, kernel, 1, "SAME")
+
+
+def plain_conv2d_while(wanted, x, kernel):
+    """`plain_conv2d`, whose inputs get a gradient of zero, at no cost, while the `tf.Variable` is False.
+
+    For what stands behind weights that are trained for a part of the run. Of the fast recipe's train step, that is
+    MEASURED.
+    """
+
+    @tf.custom_gradient
+    def convolve(x, kernel):
+        def gradients(dy):
+            dx = tf.cond(wanted, lambda: inputs_gradient(x, kernel, dy), lambda: tf.zeros_like(x))
+            dkernel = tf.raw_ops.Conv2DBackpropFilter(
+                input=x, filter_sizes=kernel.shape, out_backprop=dy, strides=[1, 1, 1, 1], padding="SAME"
+            )
+            return dx, dkernel
+
+        return plain_conv2d(x, kernel), gradients
+
+    return convolve(x, kernel)
+
+
+def inputs_gradient(x, kernel, dy):
+    """The gradient of x in `plain_conv2d`."""
+    return tf.raw_ops.Conv2DBackpropInput(
+        input_sizes=tf.shape(x), filter=kernel, out_backprop=dy, strides=[1, 1, 1, 1], padding="SAME"
+    )
 
 
 @tf.custom_gradient
@@ -86,11 +118,8 @@ def shifts_conv2d(x, kernel):
     y = plain_conv2d(x, kernel)
 
     def gradients(dy):
-        dx = tf.raw_ops.Conv2DBackpropInput(
-            input_sizes=tf.shape(x), filter=kernel, out_backprop=dy, strides=[1, 1, 1, 1], padding="SAME"
-        )
         taps = [tf.matmul(in_rows(tap), in_rows(dy), transpose_a=True) for tap in shifts(x)]
-        return dx, tf.reshape(tf.stack(taps), kernel.shape)
+        return inputs_gradient(x, kernel, dy), tf.reshape(tf.stack(taps), kernel.shape)
 
     return y, gradients
 

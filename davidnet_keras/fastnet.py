@@ -1,6 +1,7 @@
 """FastNet: a patch-whitening convolution and three blocks of two convolutions, after airbench94."""
 
 import keras
+import tensorflow as tf
 
 from davidnet_keras.activations import activation_function
 from davidnet_keras.conv_pool_block import ConvPoolBlock
@@ -77,6 +78,17 @@ class FastNet(SumLossModel):
         images, logits = fastnet_graph(**settings, dtype=policy)
         super().__init__(images, logits, l2=l2, dtype=policy, **kwargs)
         self.settings = settings
+        self.first_bias_trained = tf.Variable(True, trainable=False)
+        if whitening:
+            self.get_layer("block1").first.wanted = self.first_bias_trained
+
+    def train_first_bias(self, wanted):
+        """Whether the gradient of the whitening layer's bias is worked out from now on; else it is 0 and costs nothing.
+
+        Args:
+            wanted: bool. True at first.
+        """
+        self.first_bias_trained.assign(wanted)
 
     def adapt(self, images):
         """Normalise by the statistics of these pictures from now on, and whiten by the patches of the first 5,000."""

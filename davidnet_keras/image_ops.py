@@ -120,7 +120,8 @@ def _reflect(index, size):
 
 
 def _inside(index, start, size):
-    return (index >= start[:, None]) & (index < start[:, None] + size)
+    # Without a sign, what lies before the start is a large number: one comparison a pixel instead of two.
+    return tf.bitcast(index - start[:, None], tf.uint32) < tf.constant(size, tf.uint32)
 
 
 def _paint(fill, dtype):

@@ -32,6 +32,21 @@ class StopWhenDiverged(keras.callbacks.Callback):
             raise UserError(DIVERGED.format("loss"))
 
 
+class StopFirstBias(keras.callbacks.Callback):
+    """Spares `FastNet` the gradient of its first bias once that is trained no more.
+
+    Args:
+        epochs: int, in which it is trained.
+    """
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.train_first_bias(epoch < self.epochs)
+
+
 class SaveCheckpoint(keras.callbacks.Callback):
     """Saves the run after every epoch, and inside one every so many batches and when a signal asks it to stop.
 

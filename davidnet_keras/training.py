@@ -32,7 +32,7 @@ from davidnet_keras.errors import UserError
 from davidnet_keras.pipeline import steps_per_epoch, test_dataset, train_dataset
 from davidnet_keras.precision import choose_precision, device
 from davidnet_keras.recipe import RECIPES
-from davidnet_keras.run_callbacks import SaveCheckpoint, StopWhenDiverged
+from davidnet_keras.run_callbacks import SaveCheckpoint, StopFirstBias, StopWhenDiverged
 from davidnet_keras.run_folder import RunFolder, may_be_every
 from davidnet_keras.run_result import result_of
 from davidnet_keras.shapes import load_shapes
@@ -201,6 +201,7 @@ def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoin
         checkpoints.callbacks = [
             StopWhenDiverged(),
             schedule,
+            *([StopFirstBias(recipe.whiten_epochs)] if recipe.network == "fastnet" else []),
             *(progress_callbacks(recipe, folder, done.epochs) if progress else []),
             HistoryCSV(folder.history),
             PlotCurves(folder.curves, history=folder.history),

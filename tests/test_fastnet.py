@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from davidnet_keras import FastNet, Muon, PartialIdentity, SmoothedCrossentropy
-from davidnet_keras.activations import activation_function, hard_gelu
+from davidnet_keras import FastNet, Muon, ParameterGroup, PartialIdentity, SmoothedCrossentropy
 from davidnet_keras.cost import multiply_accumulates
 
 WIDTHS = (6, 8, 8)
@@ -133,16 +132,6 @@ def test_the_initialiser_comes_back_from_its_config():
         made((2, 3))
 
 
-def test_hard_gelu_is_near_gelu_and_has_its_ends():
-    x = np.linspace(-6, 6, 1001, dtype="float32")
-    y = np.asarray(hard_gelu(x))
-    assert np.abs(y - np.asarray(keras.activations.gelu(x))).max() < 0.125
-    np.testing.assert_array_equal(y[x < -4 / 3], 0)
-    np.testing.assert_array_equal(y[x > 4 / 3], x[x > 4 / 3])
-    assert y.min() == pytest.approx(-1 / 6, abs=1e-4)
-    assert activation_function("hard_gelu") is hard_gelu and activation_function("relu") is keras.activations.relu
-
-
 def test_without_whitening_the_first_convolution_is_trained_like_the_others():
     model = small(whitening=False)
     x, y = pictures(16)
@@ -170,3 +159,21 @@ def test_a_network_without_its_ingredients_comes_back_without_them(tmp_path):
     assert again.settings == model.settings and not again.settings["whitening"]
     for one, other in zip(model.weights, again.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_the_first_bias_and_only_that_stands_still_while_it_is_not_trained():
+    x, y = pictures(16)
+    ended = {}
+    for trained in (True, False):
+        model = small(widths=(6, 8, 8))
+        model.adapt(x)
+        model.compile(Muon(0.1, groups=[ParameterGroup("bias$|beta$|head", 0.01)]), SmoothedCrossentropy(0.2))
+        model.train_first_bias(trained)
+        model.fit(x, y, batch_size=16, verbose=0)
+        ended[trained] = {weight.path: weight.numpy() for weight in model.trainable_weights}
+    moved = [path for path in ended[True] if not np.array_equal(ended[True][path], ended[False][path])]
+    assert moved == ["whiten/bias"]
+    np.testing.assert_array_equal(ended[False]["whiten/bias"], 0)
+    model.train_first_bias(True)  # the function that is compiled already takes notice
+    model.fit(x, y, batch_size=16, verbose=0)
+    assert np.abs(model.get_layer("whiten").bias.numpy()).max() > 0
