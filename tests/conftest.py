@@ -30,6 +30,20 @@ def two_cpus():
     return [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("CPU")]
 
 
+@pytest.fixture(scope="module")
+def few_pictures():
+    """In place of the whole embedded data set 64 training pictures and 16 test pictures; determinism off at the end."""
+    from tensorflow.python.framework import config  # the public API can only switch it on
+
+    from davidnet_keras import load_shapes, training
+
+    pictures = load_shapes(train=64, test=16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "load_shapes", lambda: pictures)
+        yield
+    config.disable_op_determinism()
+
+
 def pytest_configure():
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         return

@@ -10,7 +10,6 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from tensorflow.python.framework import config as determinism  # the public API can only switch it on
 
 from davidnet_keras import Interrupted, Recipe, UserError, load_shapes, resume_runs, train, train_runs, training
 from davidnet_keras.cli import BAD_INPUT, DONE, main
@@ -18,15 +17,7 @@ from davidnet_keras.run_folder import RunFolder
 
 RECIPE = Recipe(epochs=2, batch_size=24, width=2, learning_rate=0.1, seed=5, precision="float32", deterministic=True)
 SEEDS = (5, 6, 7)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_pictures():
-    pictures = load_shapes(train=64, test=16)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "load_shapes", lambda: pictures)
-        yield
-    determinism.disable_op_determinism()
+pytestmark = pytest.mark.usefixtures("few_pictures")
 
 
 def start(path, n=3, recipe=RECIPE, **arguments):

@@ -9,9 +9,8 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from tensorflow.python.framework import config as determinism  # the public API can only switch it on
 
-from davidnet_keras import Interrupted, Recipe, UserError, load_shapes, resume, train, training
+from davidnet_keras import Interrupted, Recipe, UserError, resume, train, training
 from davidnet_keras.run_folder import RunFolder
 
 RECIPE = Recipe(
@@ -21,13 +20,10 @@ STEPS = 3  # 24 + 24 + 16 pictures
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_pictures():
-    pictures = load_shapes(train=64, test=16)
+def two_steps_of_validation(few_pictures):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "load_shapes", lambda: pictures)
-        patch.setattr(training, "EVALUATION_BATCH_SIZE", 8)  # two steps of validation
+        patch.setattr(training, "EVALUATION_BATCH_SIZE", 8)
         yield
-    determinism.disable_op_determinism()
 
 
 class Witness(keras.callbacks.Callback):

@@ -5,20 +5,13 @@ import shutil
 
 import pytest
 
-from davidnet_keras import Recipe, UserError, load_shapes, resume, train, training
+from davidnet_keras import Recipe, UserError, resume, train
 from davidnet_keras.checkpoint import Progress
 from davidnet_keras.cli import main
 from davidnet_keras.run_folder import RunFolder
 
 RECIPE = Recipe(epochs=2, batch_size=24, width=2, learning_rate=0.1, seed=5, precision="float32")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_pictures():
-    pictures = load_shapes(train=64, test=16)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "load_shapes", lambda: pictures)
-        yield
+pytestmark = pytest.mark.usefixtures("few_pictures")
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,7 @@ from davidnet_keras.run_folder import RunFolder
 RECIPE = Recipe(epochs=3, batch_size=24, width=2, learning_rate=0.1, seed=5, cutout=4, precision="float32")
 FILES = {"recipe.json", "history.csv", "curves.png", "lr.png", "log.tsv", "result.json", "model.keras"}
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_pictures():
-    pictures = load_shapes(train=64, test=16)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "load_shapes", lambda: pictures)
-        yield
+pytestmark = pytest.mark.usefixtures("few_pictures")
 
 
 def train_shapes(path, recipe=RECIPE, **arguments):
