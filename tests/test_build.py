@@ -27,16 +27,16 @@ def fast(**settings):
 
 
 def test_the_fast_recipe_is_airbench94s_with_muon():
-    assert (FAST.epochs, FAST.batch_size, FAST.learning_rate, FAST.momentum) == (6, 1000, 0.24, 0.6)
+    assert (FAST.epochs, FAST.batch_size, FAST.learning_rate, FAST.momentum) == (8, 2000, 0.24, 0.6)
     assert (FAST.crop_padding, FAST.flip, FAST.alternating_flip, FAST.cutout) == (2, True, True, 0)
-    assert (FAST.label_smoothing, FAST.warmup_epochs, FAST.end_rate, FAST.whiten_epochs) == (0.2, 0.0, 0.0, 2)
+    assert (FAST.label_smoothing, FAST.warmup_epochs, FAST.end_rate, FAST.whiten_epochs) == (0.2, 0.0, 0.0, 3)
     assert FAST.test_views == "mirror_and_shifts"
-    groups = parameter_groups(FAST, 50)
+    groups = parameter_groups(FAST, 25)
     rates = {path: FAST.peak_rate * group_of(path, groups).rate for path in ("whiten/bias", "a/beta", "head/kernel")}
     assert rates == pytest.approx({"whiten/bias": 0.053, "a/beta": 0.053, "head/kernel": 0.67})
     decays = [group_of(path, groups).decay for path in rates]
-    assert decays == pytest.approx([0.002 / 0.053, 0.002 / 0.053, 0.002 / 0.67])
-    assert [group_of(path, groups).fade_steps for path in rates] == [100, None, None]
+    assert decays == pytest.approx([0.004 / 0.053, 0.004 / 0.053, 0.004 / 0.67])
+    assert [group_of(path, groups).fade_steps for path in rates] == [75, None, None]
 
 
 def test_it_builds_that_network_with_that_optimizer_and_loss():
