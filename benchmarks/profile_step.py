@@ -27,6 +27,21 @@ from davidnet_keras import RECIPES, choose_precision  # noqa: E402
 from davidnet_keras.build import build_model  # noqa: E402
 
 BARS = 14
+XLA = "CpuExecutable::ExecuteAsyncOnStream"  # the name of a loop that XLA compiled, in the profiler's trace
+WORDS = {
+    XLA: "XLA's loops: transforms, dropout, activation",
+    "BatchMatMulV2": "products of Winograd's tiles",
+    "MatMul": "other products of matrices",
+    "Conv2D": "convolution, TensorFlow's own",
+    "FusedConv2D": "convolution and bias",
+    "Conv2DBackpropInput": "the same, gradient of the inputs",
+    "Conv2DBackpropFilter": "the same, gradient of the kernel",
+    "FusedBatchNormV3": "batch norm",
+    "FusedBatchNormEx": "batch norm and ReLU",
+    "FusedBatchNormGradV3": "batch norm's gradient",
+    "MaxPoolGrad": "max pool's gradient",
+    "ReluGrad": "ReLU's gradient",
+}
 
 
 def main():
@@ -72,9 +87,13 @@ def read_trace(path):
     for plane in (plane for plane in space.planes if plane.name == "/host:CPU"):
         names = {key: value.name for key, value in plane.event_metadata.items()}
         for event in (event for line in plane.lines for event in line.events):
-            name, _, kind = names[event.metadata_id].rpartition(":")
-            if name and not name.endswith(":") and kind.isidentifier():  # "layer1/conv/Conv2D:Conv2D"
-                found[kind] += event.duration_ps / 1e12
+            whole = names[event.metadata_id]
+            name, _, kind = whole.rpartition(":")
+            if whole == XLA:
+                found[WORDS[XLA]] += event.duration_ps / 1e12
+            elif name and not name.endswith(":") and kind.isidentifier():  # "layer1/conv/Conv2D:_MklNativeConv2D"
+                kind = kind.removeprefix("_Mkl").removeprefix("Native")
+                found[WORDS.get(kind, kind)] += event.duration_ps / 1e12
     return found
 
 
@@ -89,11 +108,11 @@ def picture(seconds, steps, title):
     drawn = axes.barh([kind for kind, _ in bars], [spent for _, spent in bars], color="#0072B2")
     axes.bar_label(drawn, [f"{spent:.2f} s, {100 * spent / total:.0f} %" for _, spent in bars], padding=4, fontsize=9)
     axes.invert_yaxis()
-    axes.margins(x=0.16)
+    axes.margins(x=0.2)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
     axes.set_xlabel("seconds of operations")
-    axes.set_title(title, loc="left", fontweight="bold")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return figure
 
 
