@@ -1,7 +1,7 @@
 """What each ingredient of the fast recipe is worth: every one of them taken away once, several seeds each.
 
     python benchmarks/ablation.py --data-dir DIR --output FOLDER               # 12 settings x 2 seeds, 4 epochs
-    python benchmarks/ablation.py --dataset shapes --batch-size 100 --epochs 2 --output FOLDER
+    python benchmarks/ablation.py --dataset shapes --batch-size 100 --hold-out 500 --output FOLDER
 
 Trained on 45,000 training pictures and tested on the other 5,000, never on the test set. All settings get their first
 seed before any gets its second. Where FOLDER holds runs already, it goes on with them. It writes `ablation.md`, a

@@ -1,7 +1,7 @@
 """Time the input pipeline alone, beside the reference notebook's.
 
     python benchmarks/pipeline.py            # 50,000 pictures an epoch, 8 epochs of ours, 2 of the reference's
-    python benchmarks/pipeline.py --memory   # instead: what ours adds to the memory of a process that holds the arrays
+    python benchmarks/pipeline.py --memory   # instead: by how much ours raises the peak of a process with the arrays
 
 Ours: uint8 batches of 512, every picture once an epoch in a fresh order, cropped and flipped (and with an 8x8 square
 cut out). The reference's: float32 pictures padded and normalised beforehand, changed one by one by `tf.image`,

@@ -15,6 +15,8 @@ from figures import Figure, peak_memory, show
 from torch import nn
 from torch.nn import functional
 
+LAYOUTS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
+
 
 class ConvBN(nn.Sequential):
     """3x3 convolution, dropout, batch normalisation, ReLU."""
@@ -91,17 +93,18 @@ def main():
     parser.add_argument("--steps", type=int, default=3, help="steps counted (default: 3)")
     parser.add_argument("--dropout", type=float, default=0.05, help="share of outputs dropped (default: 0.05)")
     parser.add_argument("--bfloat16", action="store_true", help="try autocast too, on a CPU with bfloat16 instructions")
+    parser.add_argument("--layout", choices=LAYOUTS, help="the memory layout (default: one after the other)")
     parser.add_argument("--inference", action="store_true", help="time the test instead of the training")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args()
-    layouts = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
+    layouts = [arguments.layout] if arguments.layout else LAYOUTS
     for layout, bfloat16 in itertools.product(layouts, (False, True) if arguments.bfloat16 else (False,)):
         kind = "inference" if arguments.inference else f"dropout {arguments.dropout}"
         name = f"PyTorch {torch.__version__}, {kind}, {layout}{', bfloat16' if bfloat16 else ''}"
         if arguments.inference:
-            values = inference_rates(arguments.batch_size, layouts[layout], bfloat16, arguments.steps)
+            values = inference_rates(arguments.batch_size, LAYOUTS[layout], bfloat16, arguments.steps)
         else:
-            values = rates(arguments.batch_size, arguments.dropout, layouts[layout], bfloat16, arguments.steps)
+            values = rates(arguments.batch_size, arguments.dropout, LAYOUTS[layout], bfloat16, arguments.steps)
         show(Figure(name, "images/s", values))
         show(Figure(f"{name}: peak memory", "MB", [peak_memory()]))  # of this mode and those before
 

@@ -16,14 +16,14 @@ def hard_gelu(x):
     GELU's own lowest value is -0.17. Where the error function costs tens of instructions an element, this costs four,
     in one loop forward and one for the gradient: with a loop for each of TensorFlow's operations the fast recipe's
     train step makes 232 pictures a second, with these 262 (medians of n = 6, `python benchmarks/train_step.py --recipe
-    fast --batch-size 2000`, 2 cores with AVX-512, float32).
+    fast --batch-size 2000`, 2 cores with AVX-512, float32, TensorFlow 2.21).
 
     Shapes: any -> the same. In a functional model it makes a layer of itself.
 
     Source: the idea is hard swish's (Howard et al., "Searching for MobileNetV3", arXiv:1905.02244), fitted to GELU.
     """
     if keras.backend.is_keras_tensor(x):
-        return keras.layers.Activation(hard_gelu)(x)
+        return keras.layers.Activation(hard_gelu, dtype=x.dtype)(x)
     return with_gradient(tf.convert_to_tensor(x))
 
 

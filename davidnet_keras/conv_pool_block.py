@@ -38,7 +38,8 @@ class ConvPoolBlock(keras.layers.Layer):
         self.second_norm = self._norm("second_norm")
 
     def _convolution(self, name):
-        initializer = self.kernel_initializer or PartialIdentity()
+        # A copy: one object without a seed draws the same numbers each time.
+        initializer = self.kernel_initializer.clone() if self.kernel_initializer else PartialIdentity()
         return Conv3x3(self.filters, kernel_initializer=initializer, dtype=self.dtype_policy, name=name)
 
     def _norm(self, name):

@@ -63,7 +63,7 @@ def plain_conv2d(x, kernel):
 
 
 def plain_conv2d_while(wanted, x, kernel):
-    """`plain_conv2d`, whose inputs get a gradient of zero, at no cost, while the `tf.Variable` is False.
+    """`plain_conv2d`, whose inputs get zeros for a gradient while the `tf.Variable` is False.
 
     For what stands behind weights that are trained in a part of the run only: that gradient takes 0.29 s of the 3.6
     that a step of the fast recipe takes for 1,000 pictures (median of 4, float32, 2 cores with AVX-512).

@@ -83,7 +83,10 @@ class FastNet(SumLossModel):
             self.get_layer("block1").first.wanted = self.first_bias_trained
 
     def train_first_bias(self, wanted):
-        """Whether the gradient of the whitening layer's bias is worked out from now on; else it is 0 and costs nothing.
+        """Whether the gradient of the whitening layer's bias is worked out from now on.
+
+        Else it is 0, as are the gradients of the pictures, and the next convolution is spared that of its inputs.
+        Momentum and decay go on moving a bias whose rate is not 0.
 
         Args:
             wanted: bool. True at first.

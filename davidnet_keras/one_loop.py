@@ -13,11 +13,16 @@ def one_loop(function, *tensors):
 
     Args:
         function: takes and returns tensors; a function of a module, for what is compiled is kept with it.
-        *tensors: its arguments. Sizes that are None may differ from call to call.
+        *tensors: its arguments. XLA compiles anew for each batch size that comes.
     """
     if tf.config.list_physical_devices("GPU") or any(x.shape.rank is None for x in tensors):
         return function(*tensors)
-    return compiled(function, tuple((tuple(x.shape), x.dtype) for x in tensors))(*tensors)
+    return compiled(function, tuple((any_batch(x.shape), x.dtype) for x in tensors))(*tensors)
+
+
+def any_batch(shape):
+    """The shape with its first size left open, but for vectors: the functions kept are then as many as the layers."""
+    return (None, *shape[1:]) if shape.rank > 1 else tuple(shape)
 
 
 @functools.cache

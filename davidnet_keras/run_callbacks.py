@@ -6,8 +6,10 @@ import numpy as np
 from davidnet_keras.checkpoint import Progress, not_finite
 from davidnet_keras.continued_fit import metric_values, run_state
 from davidnet_keras.errors import UserError
+from davidnet_keras.parameter_group import group_of
 from davidnet_keras.stop_signals import Interrupted
 
+FIRST_BIAS = "whiten/bias"  # its path in a FastNet
 DIVERGED = (
     "The {} became NaN or infinite; start a new run with a lower learning rate or a longer warm-up, or continue from "
     "the last good checkpoint with a lower rate: --resume RUN --change-recipe --learning-rate RATE."
@@ -33,18 +35,16 @@ class StopWhenDiverged(keras.callbacks.Callback):
 
 
 class StopFirstBias(keras.callbacks.Callback):
-    """Spares `FastNet` the gradient of its first bias once that is trained no more.
-
-    Args:
-        epochs: int, in which it is trained.
-    """
-
-    def __init__(self, epochs):
-        super().__init__()
-        self.epochs = epochs
+    """Spares a `FastNet` the gradient of its first bias once the bias' rate has faded to 0, until training ends."""
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.model.train_first_bias(epoch < self.epochs)
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # under loss scaling
+        group = group_of(FIRST_BIAS, optimizer.groups)
+        faded = group is not None and group.fade_steps and int(optimizer.iterations) >= group.fade_steps
+        self.model.train_first_bias(not faded)
+
+    def on_train_end(self, logs=None):
+        self.model.train_first_bias(True)
 
 
 class SaveCheckpoint(keras.callbacks.Callback):

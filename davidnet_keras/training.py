@@ -201,7 +201,7 @@ def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoin
         checkpoints.callbacks = [
             StopWhenDiverged(),
             schedule,
-            *([StopFirstBias(recipe.whiten_epochs)] if recipe.network == "fastnet" else []),
+            *([StopFirstBias()] if recipe.network == "fastnet" else []),
             *(progress_callbacks(recipe, folder, done.epochs) if progress else []),
             HistoryCSV(folder.history),
             PlotCurves(folder.curves, history=folder.history),

@@ -46,6 +46,11 @@ def test_it_makes_layers_of_functional_models_and_any_batch_passes(tmp_path):
         np.testing.assert_array_equal(model(x), again(x))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_that_layer_computes_in_the_type_that_comes(dtype):
+    assert hard_gelu(keras.Input((2,), dtype=dtype)).dtype == dtype
+
+
 def twice(x, y):
     return 2 * x + y
 

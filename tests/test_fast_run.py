@@ -70,13 +70,18 @@ def test_the_rate_falls_from_its_peak_to_nothing(run):
 
 
 def test_the_first_bias_is_trained_for_two_epochs_only(tmp_path):
-    seen = []
-    look = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: seen.append(look.model.get_layer("whiten").bias.numpy())
-    )
-    train_shapes(tmp_path / "run", callbacks=[look])
+    seen, worked_out = [], []
+
+    def look_closer(epoch, logs):
+        seen.append(look.model.get_layer("whiten").bias.numpy())
+        worked_out.append(bool(look.model.first_bias_trained.numpy()))
+
+    look = keras.callbacks.LambdaCallback(on_epoch_end=look_closer)
+    run = train_shapes(tmp_path / "run", callbacks=[look])
     assert np.abs(seen[0]).max() > 0 and not np.array_equal(seen[0], seen[1])
     np.testing.assert_array_equal(seen[1], seen[2])
+    assert worked_out == [True, True, False]  # its gradient
+    assert run.model.first_bias_trained.numpy()  # for whoever goes on with the model
 
 
 def test_the_saved_model_is_loaded_by_the_careful_reader(run):

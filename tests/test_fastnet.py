@@ -152,6 +152,13 @@ def test_kernels_begin_as_the_identity_or_drawn(identity):
     assert np.abs(kernel[:, :, :, -1]).max() <= 1 / np.sqrt(9 * WIDTHS[0])  # beyond the inputs drawn in both
 
 
+def test_drawn_kernels_of_one_shape_differ():
+    model = small(widths=(6, 6, 6), identity_start=False)
+    kernels = [getattr(model.get_layer(f"block{n}"), name).kernel for n in (1, 2, 3) for name in ("first", "second")]
+    values = {kernel.numpy().tobytes() for kernel in kernels}
+    assert len(values) == len(kernels)
+
+
 def test_a_network_without_its_ingredients_comes_back_without_them(tmp_path):
     model = small(whitening=False, identity_start=False)
     model.save(tmp_path / "model.keras")
