@@ -56,11 +56,11 @@ def twice(x, y):
 
 
 def test_a_loop_takes_sizes_as_they_come_and_unknown_ranks():
-    @tf.function(input_signature=[tf.TensorSpec([None, 2]), tf.TensorSpec([2])])
+    @tf.function(input_signature=[tf.TensorSpec([None, 2]), tf.TensorSpec([2])], autograph=False)
     def known(x, y):
         return one_loop(twice, x, y)
 
-    @tf.function(input_signature=[tf.TensorSpec(None), tf.TensorSpec([2])])
+    @tf.function(input_signature=[tf.TensorSpec(None), tf.TensorSpec([2])], autograph=False)
     def unknown(x, y):
         return one_loop(twice, x, y)
 
