@@ -22,6 +22,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from davidnet_callbacks import Lookahead, atomic_write  # noqa: E402
 from davidnet_callbacks.figure_style import BLUE, GRID, VERMILLION  # noqa: E402
 from davidnet_keras import RECIPES, resume_runs, train_runs  # noqa: E402
+from davidnet_keras.repeated import no_callbacks  # noqa: E402
 from davidnet_keras.series_folder import SeriesFolder  # noqa: E402
 
 FAST = RECIPES["fast"]
@@ -59,10 +60,6 @@ def lookahead(seed):
     return [Lookahead()]
 
 
-def nothing(seed):
-    return []
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="cifar10", help="cifar10, cifar100 or shapes (default: cifar10)")
@@ -95,7 +92,7 @@ def recipe(name, options):
 def trained(name, runs, options):
     """The results of a setting's runs, so many of them at least; those that are there already are not made again."""
     folder = SeriesFolder(options.output / name.replace("/", "-").replace(" ", "-"))
-    wanted, callbacks = recipe(name, options), lookahead if "Lookahead" in name else nothing
+    wanted, callbacks = recipe(name, options), lookahead if "Lookahead" in name else no_callbacks
     if not folder.is_there(folder.path):
         return train_runs(wanted, runs, options.dataset, options.data_dir, folder.path, callbacks).results
     begun, plan = folder.read_recipe()

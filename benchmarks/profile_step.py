@@ -23,6 +23,7 @@ from figures import Figure, show  # noqa: E402
 from matplotlib.figure import Figure as Picture  # noqa: E402
 
 from davidnet_callbacks import atomic_write  # noqa: E402
+from davidnet_callbacks.figure_style import BLUE  # noqa: E402
 from davidnet_keras import RECIPES, choose_precision  # noqa: E402
 from davidnet_keras.build import build_model  # noqa: E402
 
@@ -105,7 +106,7 @@ def picture(seconds, steps, title):
     total = sum(spent for _, spent in bars)
     figure = Picture(figsize=(8.6, 0.9 + 0.32 * len(bars)), layout="constrained")
     axes = figure.add_subplot()
-    drawn = axes.barh([kind for kind, _ in bars], [spent for _, spent in bars], color="#0072B2")
+    drawn = axes.barh([kind for kind, _ in bars], [spent for _, spent in bars], color=BLUE)
     axes.bar_label(drawn, [f"{spent:.2f} s, {100 * spent / total:.0f} %" for _, spent in bars], padding=4, fontsize=9)
     axes.invert_yaxis()
     axes.margins(x=0.2)

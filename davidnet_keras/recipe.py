@@ -128,6 +128,9 @@ def check_together(recipe):
             f"DavidNet's activation is relu; choose another network for {recipe.activation}. "
             f"Received: activation={recipe.activation!r}"
         )
+    for name in ("whitening", "identity_start"):
+        if recipe.network == "davidnet" and not getattr(recipe, name):
+            raise UserError(f"That is a part of FastNet; DavidNet has none to leave out. Received: {name}=False")
     if recipe.network == "fastnet" and recipe.dropout:
         raise UserError(f"FastNet has no dropout; set it to 0. Received: dropout={recipe.dropout}")
     if recipe.optimizer == "muon" and None in (recipe.bias_rate, recipe.head_rate):

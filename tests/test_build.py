@@ -94,6 +94,8 @@ def test_muon_and_sgd_scale_their_rates_as_they_must():
     [
         ({"activation": "gelu"}, "activation="),
         ({"network": "fastnet"}, "dropout="),
+        ({"whitening": False}, "whitening="),
+        ({"identity_start": False}, "identity_start="),
         ({"optimizer": "muon"}, "bias_rate="),
         ({"network": "resnet"}, "network="),
         ({"test_views": "two"}, "test_views="),
