@@ -6,6 +6,8 @@ import random
 import keras
 import tensorflow as tf
 
+from davidnet_keras import one_loop
+
 STEPS = 2**32  # a decision compares 32 random bits with the rate
 
 
@@ -80,22 +82,16 @@ def drop(x, key, rate, compiled=True):
         rate: float in (0, 1).
         compiled: bool, whether XLA makes one loop of it; the result is the same.
     """
-    one_pass = (
-        compiled_mask(tf.TensorSpec(x.shape, x.dtype), rate) if compiled else functools.partial(masked, rate=rate)
-    )
+    if compiled:
+        one_pass = one_loop.compiled(masked, tf.TensorSpec(x.shape, x.dtype), tf.TensorSpec([2], tf.uint32), rate=rate)
+    else:
+        one_pass = functools.partial(masked, rate=rate)
 
     @tf.custom_gradient
     def forward(x):
         return one_pass(x, key), lambda dy: one_pass(dy, key)
 
     return forward(x)
-
-
-@functools.cache
-def compiled_mask(spec, rate):
-    """`masked` as one XLA loop; kept, as every call outside a graph would compile it anew."""
-    signature = [spec, tf.TensorSpec([2], tf.uint32)]
-    return tf.function(functools.partial(masked, rate=rate), signature, autograph=False, jit_compile=True)
 
 
 def masked(x, key, rate):

@@ -17,7 +17,7 @@ def one_loop(function, *tensors):
     """
     if tf.config.list_physical_devices("GPU") or any(x.shape.rank is None for x in tensors):
         return function(*tensors)
-    return compiled(function, tuple((any_batch(x.shape), x.dtype) for x in tensors))(*tensors)
+    return compiled(function, *(tf.TensorSpec(any_batch(x.shape), x.dtype) for x in tensors))(*tensors)
 
 
 def any_batch(shape):
@@ -26,7 +26,9 @@ def any_batch(shape):
 
 
 @functools.cache
-def compiled(function, signature):
-    """The function for these (shape, dtype) of its arguments."""
-    specs = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
-    return tf.function(function, specs, autograph=False, jit_compile=True)
+def compiled(function, *specs, **settings):
+    """The function with these settings for tensors of these `tf.TensorSpec`, as one XLA loop.
+
+    It is kept, as every call outside a graph would compile it anew.
+    """
+    return tf.function(functools.partial(function, **settings), specs, autograph=False, jit_compile=True)

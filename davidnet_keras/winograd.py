@@ -1,9 +1,9 @@
 """3x3 convolution by Winograd's minimal filtering: a quarter of the multiplications for the same sums."""
 
-import functools
-
 import numpy as np
 import tensorflow as tf
+
+from davidnet_keras.one_loop import compiled
 
 TILE = 4  # outputs along an axis that are made together, from TILE + 2 inputs by TILE + 2 products
 # F(4, 3) with the points 0, 1, -1, 2, -2 and infinity: output = OUTPUT [(KERNEL w) * (INPUT x)] along each axis.
@@ -80,8 +80,8 @@ def products_to_kernel(products, shape):
 
 def from_map(stage, x):
     """(batch, height, width, channels) -> (36, tiles, channels), by one stage along both axes."""
-    for axis in (WIDTH, HEIGHT):
-        x = compiled(stage, axis, x.shape[axis], tuple(x.shape), x.dtype)(x)
+    for axis in (WIDTH, HEIGHT):  # one loop each: with both axes in one, XLA repeats the first's work, twice the time
+        x = compiled(stage, tf.TensorSpec(x.shape, x.dtype), axis=axis, size=x.shape[axis])(x)
     tiles = tf.shape(x)[2] * x.shape[3] * x.shape[4]
     return tf.reshape(x, [x.shape[0] * x.shape[1], tiles, x.shape[5]])
 
@@ -92,15 +92,8 @@ def to_map(stage, products, shape):
     batch = tf.shape(products)[1] // (rows * columns)
     x = tf.reshape(products, [TILE + 2, TILE + 2, batch, rows, columns, products.shape[-1]])
     for axis in (HEIGHT, WIDTH):
-        x = compiled(stage, axis, shape[axis], tuple(x.shape), x.dtype)(x)
+        x = compiled(stage, tf.TensorSpec(x.shape, x.dtype), axis=axis, size=shape[axis])(x)
     return x
-
-
-@functools.cache
-def compiled(stage, axis, size, shape, dtype):
-    """The stage as one XLA loop. With both axes in one, XLA repeats the first's work: twice the time."""
-    stage = functools.partial(stage, axis=axis, size=size)
-    return tf.function(stage, [tf.TensorSpec(shape, dtype)], autograph=False, jit_compile=True)
 
 
 def cut(x, axis, size):
