@@ -1,47 +1,38 @@
-"""3x3 convolution by Winograd's minimal filtering: a quarter of the multiplications for the same sums."""
+"""3x3 convolution by Winograd's minimal filtering: a quarter of the multiplications for the same sums, or fewer."""
+
+import functools
+from fractions import Fraction
+from math import prod
 
 import numpy as np
 import tensorflow as tf
 
 from davidnet_keras.one_loop import compiled
 
-TILE = 4  # outputs along an axis that are made together, from TILE + 2 inputs by TILE + 2 products
-# F(4, 3) with the points 0, 1, -1, 2, -2 and infinity: output = OUTPUT [(KERNEL w) * (INPUT x)] along each axis.
-INPUT = np.array(
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ]
-)
-KERNEL = np.array(
-    [
-        [1 / 4, 0, 0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
-        [0, 0, 1],
-    ]
-)
-OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
-HEIGHT, WIDTH = -3, -2  # axes, counted from the end: the transformed tensors have two more in front
+SIDE = 3  # of the kernel
+# Where the polynomials are evaluated, infinity besides, by the tile's size: so many outputs along an axis are made
+# together, from two inputs more by as many products as inputs. A search over small fractions found the least rounding.
+POINTS = {
+    3: [(3, 5), (-3, 5), (4, 3), (-4, 3)],
+    4: [(0, 1), (2, 3), (-2, 3), (7, 5), (-7, 5)],
+    5: [(1, 3), (-1, 3), (5, 6), (-5, 6), (13, 7), (-13, 7)],
+    6: [(0, 1), (1, 2), (-1, 2), (1, 1), (-1, 1), (13, 6), (-13, 6)],
+    7: [(1, 5), (-1, 5), (2, 3), (-2, 3), (7, 6), (-7, 6), (2, 1), (-2, 1)],
+}
 
 
 @tf.custom_gradient
 def winograd_conv2d(x, kernel):
     """The 3x3 convolution with zero padding, `tf.nn.conv2d(x, kernel, 1, "SAME")`, and both its gradients.
 
-    The arithmetic is exact but for rounding: about 5e-6 of the largest output in float32, where the direct sum has
-    5e-7. Half precision is too coarse for it. Products of matrices, at the processor's full rate, take the place of
-    oneDNN's convolution, whose gradients are slow on small maps; compiled loops transform what goes in and out.
+    The arithmetic is exact but for rounding: in float32 at most 1e-5 of the largest output (a map of 7x7: 4e-5), where
+    the direct sum has 5e-7. Half precision is too coarse for it. Products of matrices, at the processor's full rate,
+    take the place of oneDNN's convolution, whose gradients are slow on small maps; compiled loops transform what goes
+    in and out.
 
     Shapes:
         x (batch, height, width, channels), kernel (3, 3, channels, filters) -> (batch, height, width, filters).
-        Tiles are 4x4 outputs: a map of 3x3 costs as much as one of 4x4.
+        Each axis is cut into tiles of the size that costs it the fewest products: 15 into 3 of 5, 16 into 4 of 4.
 
     Forward and both gradients of 128 pictures took 294 ms where oneDNN took 422 at 32x32 (64 to 128 channels), 106 and
     182 at 16x16 (128 to 128), 233 and 455 at 16x16 (128 to 256), 145 and 348 at 8x8 (256 to 512), 78 and 339 at 4x4
@@ -50,108 +41,148 @@ def winograd_conv2d(x, kernel):
 
     Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (arXiv:1509.09308), section 4.
     """
-    inputs, weights = from_map(cut, x), kernel_to_products(kernel)
-    y = to_map(join, tf.matmul(inputs, weights), x.shape)
+    inputs, weights = from_map(x, "inputs"), kernel_to_products(kernel, x.shape)
+    y = to_map(tf.matmul(inputs, weights), "outputs", x.shape)
 
     def gradients(dy):
-        products = from_map(join_gradient, dy)
-        dx = to_map(cut_gradient, tf.matmul(products, weights, transpose_b=True), x.shape)
-        return dx, products_to_kernel(tf.matmul(inputs, products, transpose_a=True), kernel.shape)
+        products = from_map(dy, "outputs")
+        dx = to_map(tf.matmul(products, weights, transpose_b=True), "inputs", x.shape)
+        dkernel = tf.matmul(inputs, products, transpose_a=True)
+        return dx, products_to_kernel(dkernel, x.shape, kernel.shape)
 
     return y, gradients
 
 
-def whole_tiles(size):
-    """The size, rounded up to whole tiles: what the transform works on."""
-    return -(-size // TILE) * TILE
+def products_along(size):
+    """How many products (per pair of channels) an axis of this size costs, with the tiles that are best for it."""
+    tile, tiles = tiling(size)
+    return tiles * (tile + 2)
 
 
-def kernel_to_products(kernel):
-    """(3, 3, channels, filters) -> (36, channels, filters)."""
-    both = tf.constant(np.kron(KERNEL, KERNEL), kernel.dtype)  # (36, 9)
-    return tf.reshape(both @ tf.reshape(kernel, [9, -1]), [-1, *kernel.shape[2:]])
+@functools.cache
+def tiling(size):
+    """(tile, tiles): how many outputs along an axis are made together, and how often. 7 rounds most: for 7 only."""
+    fitting = {tile: -(-size // tile) for tile in POINTS if tile < 7 or tile == size}
+    return min(fitting.items(), key=lambda item: (item[1] * (item[0] + 2), abs(item[0] - 4)))
 
 
-def products_to_kernel(products, shape):
+@functools.cache
+def transforms(tile):
+    """Matrices I (n, n), K (n, 3), O (tile, n), n = tile + 2: along an axis, outputs = O @ ((K @ w) * (I @ x)).
+
+    Two polynomials, w and the output, are multiplied by way of their values at n points (Toom-Cook); the transpose of
+    that is the convolution.
+    """
+    points = [Fraction(*point) for point in POINTS[tile]]
+    others = [[other for other in points if other != point] for point in points]
+    inputs = [[*with_roots(rest), 0] for rest in others] + [with_roots(points)]
+    weights = [prod(point - other for other in rest) for point, rest in zip(points, others, strict=True)]
+    kernel = [[point**k / weight for k in range(SIDE)] for point, weight in zip(points, weights, strict=True)]
+    output = [[point**k for point in points] + [int(k == tile - 1)] for k in range(tile)]
+    return [np.array(matrix, float) for matrix in (inputs, [*kernel, [0] * (SIDE - 1) + [1]], output)]
+
+
+def with_roots(roots):
+    """The coefficients of the product of (x - root), from the constant one on."""
+    coefficients = [Fraction(1)]
+    for root in roots:
+        pairs = zip([0, *coefficients], [*coefficients, 0], strict=True)
+        coefficients = [lower - root * same for lower, same in pairs]
+    return coefficients
+
+
+def kernel_matrix(shape, dtype):
+    """The kernel's transform along both axes at once, for a map (batch, height, width, channels): (products, 9)."""
+    along_height, along_width = (transforms(tiling(size)[0])[1] for size in shape[1:3])
+    return tf.constant(np.kron(along_height, along_width), dtype)
+
+
+def kernel_to_products(kernel, shape):
+    """(3, 3, channels, filters) -> (products, channels, filters), for a map of this shape."""
+    flat = kernel_matrix(shape, kernel.dtype) @ tf.reshape(kernel, [SIDE**2, -1])
+    return tf.reshape(flat, [-1, *kernel.shape[2:]])
+
+
+def products_to_kernel(products, shape, kernel_shape):
     """The gradient of `kernel_to_products`."""
-    both = tf.constant(np.kron(KERNEL, KERNEL).T, products.dtype)
-    return tf.reshape(both @ tf.reshape(products, [both.shape[1], -1]), shape)
+    both = kernel_matrix(shape, products.dtype)
+    return tf.reshape(tf.matmul(both, tf.reshape(products, [both.shape[0], -1]), transpose_a=True), kernel_shape)
 
 
-def from_map(stage, x):
-    """(batch, height, width, channels) -> (36, tiles, channels), by one stage along both axes."""
-    for axis in (WIDTH, HEIGHT):  # one loop each: with both axes in one, XLA repeats the first's work, twice the time
-        x = compiled(stage, tf.TensorSpec(x.shape, x.dtype), axis=axis, size=x.shape[axis])(x)
-    tiles = tf.shape(x)[2] * x.shape[3] * x.shape[4]
-    return tf.reshape(x, [x.shape[0] * x.shape[1], tiles, x.shape[5]])
+def from_map(x, kind):
+    """(batch, height, width, channels) -> (products, tiles, channels).
+
+    What XLA compiles runs at the memory's speed where it has neither padding nor choice in the loop and finds all that
+    it adds nearby. So TensorFlow pads before it, and sorts the products, made side by side, behind it.
+    """
+    _, height, width, channels = x.shape
+    (high, _), (wide, columns) = tiling(height), tiling(width)
+    x = tf.pad(x, [[0, 0], padding(kind, height), padding(kind, width), [0, 0]])
+    heights = x.shape[1]
+    x = loop(split, tf.reshape(x, [-1, x.shape[2], channels]), kind, width)  # (., columns, n, channels)
+    x = loop(split, tf.reshape(x, [-1, heights, columns * (wide + 2) * channels]), kind, height)  # (., rows, n, .)
+    x = tf.transpose(tf.reshape(x, [-1, high + 2, columns, wide + 2, channels]), [1, 3, 0, 2, 4])
+    return tf.reshape(x, [(high + 2) * (wide + 2), -1, channels])
 
 
-def to_map(stage, products, shape):
-    """(36, tiles, channels) -> (batch, height, width, channels), by one stage along both axes."""
-    rows, columns = (whole_tiles(size) // TILE for size in shape[1:3])
-    batch = tf.shape(products)[1] // (rows * columns)
-    x = tf.reshape(products, [TILE + 2, TILE + 2, batch, rows, columns, products.shape[-1]])
-    for axis in (HEIGHT, WIDTH):
-        x = compiled(stage, tf.TensorSpec(x.shape, x.dtype), axis=axis, size=shape[axis])(x)
-    return x
+def to_map(products, kind, shape):
+    """(products, tiles, channels) -> (batch, height, width, channels), the gradient of `from_map`."""
+    (_, height, width, _), channels = shape, products.shape[-1]
+    (high, rows), (wide, columns) = tiling(height), tiling(width)
+    x = loop(merge, tf.reshape(products, [high + 2, -1, rows, columns * channels]), kind, height)
+    x = loop(merge, tf.reshape(x, [wide + 2, -1, columns, channels]), kind, width)
+    return tf.reshape(x, [-1, height, width, channels])
 
 
-def cut(x, axis, size):
-    """(..., size, ...) -> (6, ..., tiles, ...): each tile's six inputs, neighbours and zero padding included."""
-    return tf.stack(combine(INPUT, every_fourth(padded(x, axis, 1, 1 + whole_tiles(size) - size), axis, TILE + 2)))
+def loop(function, x, kind, size):
+    """`function`, compiled."""
+    return compiled(function, tf.TensorSpec(x.shape, x.dtype), kind=kind, size=size)(x)
 
 
-def cut_gradient(products, axis, size):
-    """(6, ..., tiles, ...) -> (..., size, ...)."""
-    before, first, second, third, last, after = combine(INPUT.T, tf.unstack(products))
-    first, last = first + shifted(after, axis, 1), last + shifted(before, axis, -1)
-    return along(interleaved([first, second, third, last], axis), axis, slice(size))
+def split(x, kind, size):
+    """(., places, .) -> (., tiles, n, .): what each tile of the axis, padded, gives for its n products."""
+    matrix, _ = places_to_products(kind, size)
+    tile, tiles = tiling(size)
+    places = [x[:, j : j + tile * (tiles - 1) + 1 : tile] for j in range(matrix.shape[1])]
+    return weighted(matrix, places)
 
 
-def join(products, axis, size):
-    """(6, ..., tiles, ...) -> (..., size, ...): the outputs from the products."""
-    return along(interleaved(combine(OUTPUT, tf.unstack(products)), axis), axis, slice(size))
+def merge(products, kind, size):
+    """(n, ., tiles, .) -> (., size, .), the gradient of `split`: what the products of each tile give for its places."""
+    matrix, before = places_to_products(kind, size)
+    tile, tiles = tiling(size)
+    products = tf.unstack(products)
+    x = weighted(matrix.T[before : before + tile], products)  # (., tiles, places, .)
+    if before:  # each tile reaches into its neighbours, by a place on either side
+        last, first = weighted(matrix.T[:1], products), weighted(matrix.T[-1:], products)
+        x += tf.pad(last[:, 1:], [[0, 0], [0, 1], [tile - 1, 0], [0, 0]])
+        x += tf.pad(first[:, :-1], [[0, 0], [1, 0], [0, tile - 1], [0, 0]])
+    return tf.reshape(x, [tf.shape(x)[0], tiles * x.shape[2], x.shape[3]])[:, :size]
 
 
-def join_gradient(dy, axis, size):
-    """(..., size, ...) -> (6, ..., tiles, ...)."""
-    return tf.stack(combine(OUTPUT.T, every_fourth(padded(dy, axis, 0, whole_tiles(size) - size), axis, TILE)))
+def weighted(matrix, parts):
+    """The matrix times a column of tensors (., tiles, .): (., tiles, rows, .)."""
+    columns = tf.unstack(tf.constant(matrix[:, :, None], parts[0].dtype), axis=1)
+    return sum(column * part[:, :, None] for column, part in zip(columns, parts, strict=True))
 
 
-def combine(matrix, parts):
-    """The matrix times a column of tensors, as a list."""
-    return [sum(part * tf.cast(a, part.dtype) for a, part in zip(row, parts, strict=True) if a) for row in matrix]
+def padding(kind, size):
+    """The zeros that `split` needs before and after an axis."""
+    matrix, before = places_to_products(kind, size)
+    tile, tiles = tiling(size)
+    return [before, tile * (tiles - 1) + matrix.shape[1] - before - size]
 
 
-def every_fourth(x, axis, count):
-    """[x[0], x[4], x[8]...], [x[1], x[5], ...] and so on along the axis, `count` of them, all equally long."""
-    tiles = (x.shape[axis] - count) // TILE + 1
-    starts = range(count)
-    return [along(x, axis, slice(start, start + TILE * (tiles - 1) + 1, TILE)) for start in starts]
+def places_to_products(kind, size):
+    """The matrix (n, places) from a tile's places to its products, and how many places before the tile it begins.
 
-
-def interleaved(parts, axis):
-    """The inverse of `every_fourth` with four parts."""
-    stacked = tf.stack(parts, axis)  # one axis more, behind the tiles
-    shape = [tf.shape(parts[0])[i] if size is None else size for i, size in enumerate(parts[0].shape)]
-    shape[axis] *= len(parts)
-    return tf.reshape(stacked, shape)
-
-
-def shifted(x, axis, by):
-    """x moved by one place along the axis, zero coming in."""
-    if by > 0:
-        return padded(along(x, axis, slice(None, -1)), axis, 1, 0)
-    return padded(along(x, axis, slice(1, None)), axis, 0, 1)
-
-
-def padded(x, axis, before, after):
-    """x with so many zeros before and after it along the axis."""
-    padding = [[0, 0]] * x.shape.rank
-    padding[axis] = [before, after]
-    return tf.pad(x, padding)
-
-
-def along(x, axis, cut):
-    """x[..., cut, ...] with the slice at the given axis."""
-    return x[(..., cut, *[slice(None)] * (-axis - 1))]
+    Args:
+        kind: "inputs", or "outputs" for the gradient of what is made of the products.
+        size: int, of the axis.
+    """
+    tile, tiles = tiling(size)
+    inputs, _, outputs = transforms(tile)
+    matrix, before = (inputs, 1) if kind == "inputs" else (outputs.T, 0)
+    if tiles > 1:
+        return matrix, before
+    return matrix[:, before : before + size], 0  # beyond the map there are zeros

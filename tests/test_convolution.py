@@ -10,7 +10,16 @@ from davidnet_keras.convolution import Conv3x3, choose, patches_conv2d, plain_co
 from davidnet_keras.winograd import winograd_conv2d
 
 WAYS = [winograd_conv2d, patches_conv2d, shifts_conv2d]
-SHAPES = [(3, 4, 4, 8, 6), (2, 8, 8, 64, 64), (2, 16, 8, 5, 7), (1, 4, 12, 3, 2), (2, 7, 15, 4, 3), (3, 3, 5, 2, 6)]
+SHAPES = [
+    (3, 4, 4, 8, 6),
+    (2, 8, 8, 64, 64),
+    (2, 16, 8, 5, 7),
+    (1, 4, 12, 3, 2),
+    (2, 7, 15, 4, 3),
+    (3, 3, 5, 2, 6),
+    (2, 6, 20, 8, 4),
+]
+SHAPES += [(2, 7, 7, 256, 8), (1, 13, 1, 3, 2)]
 
 
 def outcome(way, x, kernel, dy):
@@ -38,7 +47,8 @@ def assert_same(found, true, of_the_largest):
 def test_output_and_gradients_are_those_of_the_plain_convolution_in_float64(way, shape):
     x, kernel, dy = example(*shape, "float32")
     true = outcome(plain_conv2d, *(tf.cast(value, "float64") for value in (x, kernel, dy)))
-    assert_same(outcome(way, x, kernel, dy), true, 1e-5)
+    of_seven = way is winograd_conv2d and 7 in shape[1:3]  # whose nine points make the transforms' numbers large
+    assert_same(outcome(way, x, kernel, dy), true, 1e-4 if of_seven else 1e-5)
 
 
 @pytest.mark.parametrize("way", [patches_conv2d, shifts_conv2d])
