@@ -6,16 +6,15 @@ import tensorflow as tf
 from davidnet_keras.activations import activation_function
 from davidnet_keras.conv_pool_block import ConvPoolBlock
 from davidnet_keras.layers import FusedBatchNormalization, torch_init
-from davidnet_keras.model import IMAGE_SHAPE
+from davidnet_keras.network import IMAGE_SHAPE, Network
 from davidnet_keras.normalization import Normalization
-from davidnet_keras.sum_loss import SumLossModel
 from davidnet_keras.whitening import PatchWhitening
 
 WHITENED_PICTURES = 5000
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
-class FastNet(SumLossModel):
+class FastNet(Network):
     """The network of airbench94, trained by `SumLossModel`'s step. 2 million weights, 0.118 GMAC a picture.
 
     It takes raw pictures, as DavidNet does: `adapt` gives it the statistics to normalise and to whiten by.
@@ -65,7 +64,6 @@ class FastNet(SumLossModel):
                 "FastNet needs whole numbers of 1 or more: classes, and the widths of three blocks. "
                 f"Received: num_classes={num_classes!r}, widths={widths!r}"
             )
-        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         settings = {
             "num_classes": num_classes,
             "widths": widths,
@@ -75,9 +73,7 @@ class FastNet(SumLossModel):
             "whitening": whitening,
             "identity_start": identity_start,
         }
-        images, logits = fastnet_graph(**settings, dtype=policy)
-        super().__init__(images, logits, l2=l2, dtype=policy, **kwargs)
-        self.settings = settings
+        super().__init__(fastnet_graph, settings, l2=l2, dtype=dtype, **kwargs)
         self.first_bias_trained = tf.Variable(True, trainable=False)
         if whitening:
             self.get_layer("block1").first.wanted = self.first_bias_trained
@@ -95,24 +91,10 @@ class FastNet(SumLossModel):
 
     def adapt(self, images):
         """Normalise by the statistics of these pictures from now on, and whiten by the patches of the first 5,000."""
-        normalize = self.get_layer("normalize")
-        normalize.adapt(images)
-        if not self.settings["whitening"]:
-            return
-        first = keras.ops.convert_to_numpy(normalize(images[:WHITENED_PICTURES]))
-        self.get_layer("whiten").adapt(first)
-
-    def get_config(self):
-        return self.settings | {
-            "l2": self.l2,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "name": self.name,
-            "trainable": self.trainable,
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)
+        super().adapt(images)
+        if self.settings["whitening"]:
+            first = self.get_layer("normalize")(images[:WHITENED_PICTURES])
+            self.get_layer("whiten").adapt(keras.ops.convert_to_numpy(first))
 
 
 def fastnet_graph(num_classes, widths, activation, logit_scale, batch_norm_momentum, whitening, identity_start, dtype):

@@ -3,14 +3,12 @@
 import keras
 
 from davidnet_keras.layers import ConvBN, ResidualBlock, torch_init
+from davidnet_keras.network import IMAGE_SHAPE, Network
 from davidnet_keras.normalization import Normalization
-from davidnet_keras.sum_loss import SumLossModel
-
-IMAGE_SHAPE = (32, 32, 3)
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
-class DavidNet(SumLossModel):
+class DavidNet(Network):
     """The ResNet-9 of "How to Train Your ResNet", trained by `SumLossModel`'s step. 6.6 million weights at width 64.
 
     It takes raw pictures: its first layer normalises them with the statistics given to `adapt`, so a saved model
@@ -46,31 +44,8 @@ class DavidNet(SumLossModel):
         for name, value in (("num_classes", num_classes), ("width", width)):
             if not (isinstance(value, int) and value >= 1):
                 raise ValueError(f"DavidNet needs a whole number of 1 or more. Received: {name}={value!r}")
-        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        images, logits = davidnet_graph(num_classes, width, logit_scale, dropout, policy)
-        super().__init__(images, logits, l2=l2, dtype=policy, **kwargs)
-        self.settings = {
-            "num_classes": num_classes,
-            "width": width,
-            "logit_scale": logit_scale,
-            "dropout": dropout,
-        }
-
-    def adapt(self, images):
-        """Normalise from now on with these pictures' own mean and standard deviation per channel."""
-        self.get_layer("normalize").adapt(images)
-
-    def get_config(self):
-        return self.settings | {
-            "l2": self.l2,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "name": self.name,
-            "trainable": self.trainable,
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)
+        settings = {"num_classes": num_classes, "width": width, "logit_scale": logit_scale, "dropout": dropout}
+        super().__init__(davidnet_graph, settings, l2=l2, dtype=dtype, **kwargs)
 
 
 def davidnet_graph(num_classes, width, logit_scale, dropout, dtype):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from davidnet_keras import DavidNet, MomentumSGD, convolution
 from davidnet_keras.convolution import Conv3x3, choose, patches_conv2d, plain_conv2d, shifts_conv2d
-from davidnet_keras.winograd import winograd_conv2d
+from davidnet_keras.winograd import POINTS, tiling, transforms, winograd_conv2d
 
 WAYS = [winograd_conv2d, patches_conv2d, shifts_conv2d]
 SHAPES = [
@@ -49,6 +49,23 @@ def test_output_and_gradients_are_those_of_the_plain_convolution_in_float64(way,
     true = outcome(plain_conv2d, *(tf.cast(value, "float64") for value in (x, kernel, dy)))
     of_seven = way is winograd_conv2d and 7 in shape[1:3]  # whose nine points make the transforms' numbers large
     assert_same(outcome(way, x, kernel, dy), true, 1e-4 if of_seven else 1e-5)
+
+
+@pytest.mark.parametrize("tile", POINTS)
+def test_the_transforms_make_a_tile_of_outputs_from_its_inputs(tile):
+    rng = np.random.default_rng(tile)
+    x, kernel = rng.standard_normal(tile + 2), rng.standard_normal(3)
+    inputs, weights, outputs = transforms(tile)
+    true = np.correlate(x, kernel, "valid")
+    np.testing.assert_allclose(outputs @ ((weights @ kernel) * (inputs @ x)), true, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("size", "tile", "tiles"),
+    [(3, 3, 1), (4, 4, 1), (7, 7, 1), (8, 4, 2), (12, 6, 2), (14, 5, 3), (15, 5, 3), (32, 4, 8)],
+)
+def test_an_axis_has_the_tiles_that_need_the_fewest_products(size, tile, tiles):
+    assert tiling(size) == (tile, tiles)
 
 
 @pytest.mark.parametrize("way", [patches_conv2d, shifts_conv2d])
