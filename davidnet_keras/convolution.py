@@ -7,7 +7,7 @@ kernel. `choose` says which way serves which shape; anything else, and any GPU, 
 import keras
 import tensorflow as tf
 
-from davidnet_keras.winograd import products_along, winograd_conv2d
+from davidnet_keras.winograd import cut, winograd_conv2d
 
 SIDE = 3  # of the kernel
 
@@ -48,7 +48,7 @@ def choose(shape, kernel_shape, dtype):
     narrow = min(channels, kernel_shape[-1])
     if tf.config.list_physical_devices("GPU") or tf.distribute.has_strategy() or None in (height, width):
         return plain_conv2d
-    if dtype == "float32" and narrow >= 64 and products_along(height) * products_along(width) <= 4 * height * width:
+    if dtype == "float32" and narrow >= 64 and cut(height).products * cut(width).products <= 4 * height * width:
         return winograd_conv2d
     if dtype == "bfloat16" and narrow >= 128 and max(height, width) <= 4:
         return patches_conv2d

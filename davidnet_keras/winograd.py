@@ -3,6 +3,7 @@
 import functools
 from fractions import Fraction
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -19,16 +20,50 @@ POINTS = {
     6: [(0, 1), (1, 2), (-1, 2), (1, 1), (-1, 1), (13, 6), (-13, 6)],
     7: [(1, 5), (-1, 5), (2, 3), (-2, 3), (7, 6), (-7, 6), (2, 1), (-2, 1)],
 }
+COARSE = 7  # the tile that rounds ten times more than the others
+
+
+class Axis(NamedTuple):
+    """An axis of a map, cut into tiles.
+
+    Args:
+        size: int, places.
+        tile: int, how many outputs are made together.
+    """
+
+    size: int
+    tile: int
+
+    @property
+    def tiles(self):
+        return -(-self.size // self.tile)
+
+    @property
+    def products(self):
+        """How many products (per pair of channels) the axis costs."""
+        return self.tiles * (self.tile + 2)
+
+
+def cut(size):
+    """The `Axis` of this size with the fewest products; the coarse tile serves where it fits and TF32 is allowed."""
+    return cut_with(size, tf.config.experimental.tensor_float_32_execution_enabled())
+
+
+@functools.cache
+def cut_with(size, coarse):
+    tiles = [tile for tile in POINTS if tile != COARSE or (coarse and size % tile == 0)]
+    return min((Axis(size, tile) for tile in tiles), key=lambda axis: (axis.products, abs(axis.tile - 4)))
 
 
 @tf.custom_gradient
 def winograd_conv2d(x, kernel):
     """The 3x3 convolution with zero padding, `tf.nn.conv2d(x, kernel, 1, "SAME")`, and both its gradients.
 
-    The arithmetic is exact but for rounding: in float32 at most 1e-5 of the largest output (a map of 7x7: 4e-5), where
-    the direct sum has 5e-7. Half precision is too coarse for it. Products of matrices, at the processor's full rate,
-    take the place of oneDNN's convolution, whose gradients are slow on small maps; compiled loops transform what goes
-    in and out.
+    The arithmetic is exact but for rounding: in float32 at most 1e-5 of the largest output, where the direct sum has
+    2e-6. On maps whose sides are multiples of 7 it is 5e-5, a tenth of what a GPU's TF32 rounds, and 1e-5 there too
+    after `tf.config.experimental.enable_tensor_float_32_execution(False)`. Half precision is too coarse for it.
+    Products of matrices, at the processor's full rate, take the place of oneDNN's convolution, whose gradients are slow
+    on small maps; compiled loops transform what goes in and out.
 
     Shapes:
         x (batch, height, width, channels), kernel (3, 3, channels, filters) -> (batch, height, width, filters).
@@ -41,29 +76,16 @@ def winograd_conv2d(x, kernel):
 
     Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (arXiv:1509.09308), section 4.
     """
-    inputs, weights = from_map(x, "inputs"), kernel_to_products(kernel, x.shape)
-    y = to_map(tf.matmul(inputs, weights), "outputs", x.shape)
+    axes = [cut(size) for size in x.shape[1:3]]
+    inputs, weights = from_map(x, "inputs", axes), kernel_to_products(kernel, axes)
+    y = to_map(tf.matmul(inputs, weights), "outputs", axes)
 
     def gradients(dy):
-        products = from_map(dy, "outputs")
-        dx = to_map(tf.matmul(products, weights, transpose_b=True), "inputs", x.shape)
-        dkernel = tf.matmul(inputs, products, transpose_a=True)
-        return dx, products_to_kernel(dkernel, x.shape, kernel.shape)
+        products = from_map(dy, "outputs", axes)
+        dx = to_map(tf.matmul(products, weights, transpose_b=True), "inputs", axes)
+        return dx, products_to_kernel(tf.matmul(inputs, products, transpose_a=True), axes)
 
     return y, gradients
-
-
-def products_along(size):
-    """How many products (per pair of channels) an axis of this size costs, with the tiles that are best for it."""
-    tile, tiles = tiling(size)
-    return tiles * (tile + 2)
-
-
-@functools.cache
-def tiling(size):
-    """(tile, tiles): how many outputs along an axis are made together, and how often. 7 rounds most: for 7 only."""
-    fitting = {tile: -(-size // tile) for tile in POINTS if tile < 7 or tile == size}
-    return min(fitting.items(), key=lambda item: (item[1] * (item[0] + 2), abs(item[0] - 4)))
 
 
 @functools.cache
@@ -91,73 +113,69 @@ def with_roots(roots):
     return coefficients
 
 
-def kernel_matrix(shape, dtype):
-    """The kernel's transform along both axes at once, for a map (batch, height, width, channels): (products, 9)."""
-    along_height, along_width = (transforms(tiling(size)[0])[1] for size in shape[1:3])
-    return tf.constant(np.kron(along_height, along_width), dtype)
+def kernel_matrix(axes, dtype):
+    """The kernel's transform along height and width at once: (products, 9)."""
+    return tf.constant(np.kron(*(transforms(axis.tile)[1] for axis in axes)), dtype)
 
 
-def kernel_to_products(kernel, shape):
-    """(3, 3, channels, filters) -> (products, channels, filters), for a map of this shape."""
-    flat = kernel_matrix(shape, kernel.dtype) @ tf.reshape(kernel, [SIDE**2, -1])
-    return tf.reshape(flat, [-1, *kernel.shape[2:]])
+def kernel_to_products(kernel, axes):
+    """(3, 3, channels, filters) -> (products, channels, filters)."""
+    products = kernel_matrix(axes, kernel.dtype) @ tf.reshape(kernel, [SIDE**2, -1])
+    return tf.reshape(products, [-1, *kernel.shape[2:]])
 
 
-def products_to_kernel(products, shape, kernel_shape):
+def products_to_kernel(products, axes):
     """The gradient of `kernel_to_products`."""
-    both = kernel_matrix(shape, products.dtype)
-    return tf.reshape(tf.matmul(both, tf.reshape(products, [both.shape[0], -1]), transpose_a=True), kernel_shape)
+    matrix = kernel_matrix(axes, products.dtype)
+    kernel = tf.matmul(matrix, tf.reshape(products, [matrix.shape[0], -1]), transpose_a=True)
+    return tf.reshape(kernel, [SIDE, SIDE, *products.shape[1:]])
 
 
-def from_map(x, kind):
+def from_map(x, kind, axes):
     """(batch, height, width, channels) -> (products, tiles, channels).
 
     What XLA compiles runs at the memory's speed where it has neither padding nor choice in the loop and finds all that
     it adds nearby. So TensorFlow pads before it, and sorts the products, made side by side, behind it.
     """
-    _, height, width, channels = x.shape
-    (high, _), (wide, columns) = tiling(height), tiling(width)
-    x = tf.pad(x, [[0, 0], padding(kind, height), padding(kind, width), [0, 0]])
-    heights = x.shape[1]
-    x = loop(split, tf.reshape(x, [-1, x.shape[2], channels]), kind, width)  # (., columns, n, channels)
-    x = loop(split, tf.reshape(x, [-1, heights, columns * (wide + 2) * channels]), kind, height)  # (., rows, n, .)
-    x = tf.transpose(tf.reshape(x, [-1, high + 2, columns, wide + 2, channels]), [1, 3, 0, 2, 4])
-    return tf.reshape(x, [(high + 2) * (wide + 2), -1, channels])
+    (high, wide), channels = axes, x.shape[3]
+    x = tf.pad(x, [[0, 0], padding(kind, high), padding(kind, wide), [0, 0]])
+    heights, widths = x.shape[1:3]
+    x = loop(split, tf.reshape(x, [-1, widths, channels]), kind, wide)  # (., columns of tiles, n, channels)
+    x = loop(split, tf.reshape(x, [-1, heights, wide.products * channels]), kind, high)  # (., rows of tiles, n, .)
+    x = tf.reshape(x, [-1, high.tile + 2, wide.tiles, wide.tile + 2, channels])
+    return tf.reshape(tf.transpose(x, [1, 3, 0, 2, 4]), [(high.tile + 2) * (wide.tile + 2), -1, channels])
 
 
-def to_map(products, kind, shape):
+def to_map(products, kind, axes):
     """(products, tiles, channels) -> (batch, height, width, channels), the gradient of `from_map`."""
-    (_, height, width, _), channels = shape, products.shape[-1]
-    (high, rows), (wide, columns) = tiling(height), tiling(width)
-    x = loop(merge, tf.reshape(products, [high + 2, -1, rows, columns * channels]), kind, height)
-    x = loop(merge, tf.reshape(x, [wide + 2, -1, columns, channels]), kind, width)
-    return tf.reshape(x, [-1, height, width, channels])
+    (high, wide), channels = axes, products.shape[-1]
+    x = loop(merge, tf.reshape(products, [high.tile + 2, -1, high.tiles, wide.tiles * channels]), kind, high)
+    x = loop(merge, tf.reshape(x, [wide.tile + 2, -1, wide.tiles, channels]), kind, wide)
+    return tf.reshape(x, [-1, high.size, wide.size, channels])
 
 
-def loop(function, x, kind, size):
+def loop(function, x, kind, axis):
     """`function`, compiled."""
-    return compiled(function, tf.TensorSpec(x.shape, x.dtype), kind=kind, size=size)(x)
+    return compiled(function, tf.TensorSpec(x.shape, x.dtype), kind=kind, axis=axis)(x)
 
 
-def split(x, kind, size):
-    """(., places, .) -> (., tiles, n, .): what each tile of the axis, padded, gives for its n products."""
-    matrix, _ = places_to_products(kind, size)
-    tile, tiles = tiling(size)
-    places = [x[:, j : j + tile * (tiles - 1) + 1 : tile] for j in range(matrix.shape[1])]
-    return weighted(matrix, places)
+def split(x, kind, axis):
+    """(., places, .) -> (., tiles, n, .): what each tile of the padded axis gives for its n products."""
+    matrix, _ = places_to_products(kind, axis)
+    last = axis.tile * (axis.tiles - 1)
+    return weighted(matrix, [x[:, j : j + last + 1 : axis.tile] for j in range(matrix.shape[1])])
 
 
-def merge(products, kind, size):
+def merge(products, kind, axis):
     """(n, ., tiles, .) -> (., size, .), the gradient of `split`: what the products of each tile give for its places."""
-    matrix, before = places_to_products(kind, size)
-    tile, tiles = tiling(size)
+    matrix, before = places_to_products(kind, axis)
     products = tf.unstack(products)
-    x = weighted(matrix.T[before : before + tile], products)  # (., tiles, places, .)
+    x = weighted(matrix.T[before : before + axis.tile], products)  # (., tiles, places, .)
     if before:  # each tile reaches into its neighbours, by a place on either side
         last, first = weighted(matrix.T[:1], products), weighted(matrix.T[-1:], products)
-        x += tf.pad(last[:, 1:], [[0, 0], [0, 1], [tile - 1, 0], [0, 0]])
-        x += tf.pad(first[:, :-1], [[0, 0], [1, 0], [0, tile - 1], [0, 0]])
-    return tf.reshape(x, [tf.shape(x)[0], tiles * x.shape[2], x.shape[3]])[:, :size]
+        x += tf.pad(last[:, 1:], [[0, 0], [0, 1], [axis.tile - 1, 0], [0, 0]])
+        x += tf.pad(first[:, :-1], [[0, 0], [1, 0], [0, axis.tile - 1], [0, 0]])
+    return tf.reshape(x, [tf.shape(x)[0], axis.tiles * x.shape[2], x.shape[3]])[:, : axis.size]
 
 
 def weighted(matrix, parts):
@@ -166,23 +184,21 @@ def weighted(matrix, parts):
     return sum(column * part[:, :, None] for column, part in zip(columns, parts, strict=True))
 
 
-def padding(kind, size):
+def padding(kind, axis):
     """The zeros that `split` needs before and after an axis."""
-    matrix, before = places_to_products(kind, size)
-    tile, tiles = tiling(size)
-    return [before, tile * (tiles - 1) + matrix.shape[1] - before - size]
+    matrix, before = places_to_products(kind, axis)
+    return [before, axis.tile * (axis.tiles - 1) + matrix.shape[1] - before - axis.size]
 
 
-def places_to_products(kind, size):
+def places_to_products(kind, axis):
     """The matrix (n, places) from a tile's places to its products, and how many places before the tile it begins.
 
     Args:
         kind: "inputs", or "outputs" for the gradient of what is made of the products.
-        size: int, of the axis.
+        axis: `Axis`.
     """
-    tile, tiles = tiling(size)
-    inputs, _, outputs = transforms(tile)
+    inputs, _, outputs = transforms(axis.tile)
     matrix, before = (inputs, 1) if kind == "inputs" else (outputs.T, 0)
-    if tiles > 1:
+    if axis.tiles > 1:
         return matrix, before
-    return matrix[:, before : before + size], 0  # beyond the map there are zeros
+    return matrix[:, before : before + axis.size], 0  # beyond the map there are zeros

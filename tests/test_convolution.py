@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from davidnet_keras import DavidNet, MomentumSGD, convolution
 from davidnet_keras.convolution import Conv3x3, choose, patches_conv2d, plain_conv2d, shifts_conv2d
-from davidnet_keras.winograd import POINTS, tiling, transforms, winograd_conv2d
+from davidnet_keras.winograd import POINTS, cut, transforms, winograd_conv2d
 
 WAYS = [winograd_conv2d, patches_conv2d, shifts_conv2d]
 SHAPES = [
@@ -42,13 +42,30 @@ def assert_same(found, true, of_the_largest):
         np.testing.assert_allclose(one, other, rtol=0, atol=of_the_largest * np.abs(other).max())
 
 
+@pytest.fixture
+def full_float32():
+    """As a user asks TensorFlow not to round float32 to TF32."""
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    yield
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+
+
+@pytest.mark.usefixtures("full_float32")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_output_and_gradients_are_those_of_the_plain_convolution_in_float64(way, shape):
+    assert_near_float64(way, shape, 1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_where_tf32_is_allowed_winograd_rounds_less_than_it(shape):
+    assert_near_float64(winograd_conv2d, shape, 1e-4)
+
+
+def assert_near_float64(way, shape, of_the_largest):
     x, kernel, dy = example(*shape, "float32")
     true = outcome(plain_conv2d, *(tf.cast(value, "float64") for value in (x, kernel, dy)))
-    of_seven = way is winograd_conv2d and 7 in shape[1:3]  # whose nine points make the transforms' numbers large
-    assert_same(outcome(way, x, kernel, dy), true, 1e-4 if of_seven else 1e-5)
+    assert_same(outcome(way, x, kernel, dy), true, of_the_largest)
 
 
 @pytest.mark.parametrize("tile", POINTS)
@@ -62,10 +79,17 @@ def test_the_transforms_make_a_tile_of_outputs_from_its_inputs(tile):
 
 @pytest.mark.parametrize(
     ("size", "tile", "tiles"),
-    [(3, 3, 1), (4, 4, 1), (7, 7, 1), (8, 4, 2), (12, 6, 2), (14, 5, 3), (15, 5, 3), (32, 4, 8)],
+    [(3, 3, 1), (4, 4, 1), (7, 7, 1), (8, 4, 2), (12, 6, 2), (13, 5, 3), (14, 7, 2), (15, 5, 3), (32, 4, 8)],
 )
 def test_an_axis_has_the_tiles_that_need_the_fewest_products(size, tile, tiles):
-    assert tiling(size) == (tile, tiles)
+    assert cut(size).tile == tile
+    assert cut(size).tiles == tiles
+
+
+@pytest.mark.usefixtures("full_float32")
+@pytest.mark.parametrize(("size", "tile"), [(7, 4), (14, 5), (15, 5)])
+def test_in_full_float32_the_coarse_tile_is_not_taken(size, tile):
+    assert cut(size).tile == tile
 
 
 @pytest.mark.parametrize("way", [patches_conv2d, shifts_conv2d])
