@@ -69,10 +69,10 @@ def winograd_conv2d(x, kernel):
         x (batch, height, width, channels), kernel (3, 3, channels, filters) -> (batch, height, width, filters).
         Each axis is cut into tiles of the size that costs it the fewest products: 15 into 3 of 5, 16 into 4 of 4.
 
-    Forward and both gradients of 128 pictures took 294 ms where oneDNN took 422 at 32x32 (64 to 128 channels), 106 and
-    182 at 16x16 (128 to 128), 233 and 455 at 16x16 (128 to 256), 145 and 348 at 8x8 (256 to 512), 78 and 339 at 4x4
-    (512 to 512): medians of 3, float32, 2 cores with AVX-512, TensorFlow 2.21, `python benchmarks/convolution.py`. Of
-    200 pictures (n = 5): 160 and 314 at 7x7 (256 to 256), 36 and 104 at 3x3, 220 and 315 at 15x15 (64 to 256).
+    Forward and both gradients of 128 pictures took 432 ms where oneDNN took 487 at 32x32 (64 to 128 channels), 193 and
+    325 at 16x16 (128 to 128), 292 and 605 at 16x16 (128 to 256), 200 and 668 at 8x8 (256 to 512), 148 and 441 at 4x4
+    (512 to 512); of FastNet's, 193 and 300 at 15x15 (64 to 256), 118 and 206 at 7x7 (256 to 256), 36 and 97 at 3x3:
+    medians of 5 in one slow hour, float32, 2 cores with AVX-512, TensorFlow 2.21, `python benchmarks/convolution.py`.
 
     Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (arXiv:1509.09308), section 4.
     """
