@@ -94,8 +94,8 @@ def inputs_gradient(x, kernel, dy):
 def patches_conv2d(x, kernel):
     """Each output's nine inputs side by side in a row, and one product of matrices; its gradients are products too.
 
-    Nine times the memory of x: for maps of 4x4. In float32 it took 225 ms there where oneDNN took 339 (conditions as in
-    `winograd_conv2d`). It is used in bfloat16 only, where it has not been timed for want of a CPU that has it.
+    Nine times the memory of x: for maps of 4x4. In float32 it took 225 ms there where oneDNN took 339 (in another hour
+    than `winograd_conv2d`'s). It is used in bfloat16 only, where it has not been timed for want of a CPU that has it.
     """
     patches = neighbourhoods(x)
     y = in_map(tf.matmul(patches, tf.reshape(kernel, [-1, kernel.shape[-1]])), x)
@@ -112,7 +112,7 @@ def patches_conv2d(x, kernel):
 def shifts_conv2d(x, kernel):
     """TensorFlow's convolution, with the gradient of the kernel as nine products of matrices, one for each tap.
 
-    In float32 it took 290 ms at 8x8 (256 to 512 channels) where oneDNN took 348 (conditions as in `winograd_conv2d`).
+    In float32 it took 290 ms at 8x8 (256 to 512 channels) where oneDNN took 348 (in that hour too).
     It is used in bfloat16 only, where it has not been timed for want of a CPU that has it.
     """
     y = plain_conv2d(x, kernel)

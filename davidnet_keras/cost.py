@@ -26,7 +26,7 @@ def training_flops(model, steps, batch):
     """Count the floating-point operations of training: 2 for each multiply-accumulate, times 3.
 
     Counted are the products of convolutions and dense layers, by the plain algorithm: a convolution that is executed
-    otherwise (`Conv3x3`, by Winograd's a quarter of them) costs what it would cost plainly, so that figures compare
+    otherwise (`Conv3x3`, by Winograd's fewer multiplications) costs what it would cost plainly, so that figures compare
     with published ones. Elementwise work is not counted: normalisation, activation, pooling, dropout, the loss,
     biases, the optimizer. Forward, gradient of the inputs and gradient of the weights count as one pass each, by the
     common convention for every layer alike: for the first layer too, which needs no gradient of its inputs, and for a

@@ -10,6 +10,9 @@ IMAGE_SHAPE = (32, 32, 3)
 class Network(SumLossModel):
     """A `SumLossModel` that its settings describe in full: its config is them, and not the graph of its layers.
 
+    For subclasses, whose constructors take the settings by name, and l2, dtype, name and trainable besides. Their
+    graphs have a layer "normalize".
+
     Args:
         graph: function of the settings and `dtype`, a policy; returns the KerasTensors (images, logits).
         settings: dict, the constructor's arguments that the graph is made from.

@@ -1,4 +1,4 @@
-"""3x3 convolution by Winograd's minimal filtering: a quarter of the multiplications for the same sums, or fewer."""
+"""3x3 convolution by Winograd's minimal filtering: the same sums with a third to a fifth of the multiplications."""
 
 import functools
 from fractions import Fraction
@@ -11,8 +11,8 @@ import tensorflow as tf
 from davidnet_keras.one_loop import compiled
 
 SIDE = 3  # of the kernel
-# Where the polynomials are evaluated, infinity besides, by the tile's size: so many outputs along an axis are made
-# together, from two inputs more by as many products as inputs. A search over small fractions found the least rounding.
+# A tile of m outputs along an axis is made from m + 2 inputs by m + 2 products. By m: the m + 1 points, as fractions,
+# where `transforms` evaluates its polynomials; infinity comes besides. They were sought at random, for little rounding.
 POINTS = {
     3: [(3, 5), (-3, 5), (4, 3), (-4, 3)],
     4: [(0, 1), (2, 3), (-2, 3), (7, 5), (-7, 5)],
@@ -20,7 +20,7 @@ POINTS = {
     6: [(0, 1), (1, 2), (-1, 2), (1, 1), (-1, 1), (13, 6), (-13, 6)],
     7: [(1, 5), (-1, 5), (2, 3), (-2, 3), (7, 6), (-7, 6), (2, 1), (-2, 1)],
 }
-COARSE = 7  # the tile that rounds ten times more than the others
+COARSE = 7  # the tile that rounds several times more than the others
 
 
 class Axis(NamedTuple):
@@ -45,7 +45,10 @@ class Axis(NamedTuple):
 
 
 def cut(size):
-    """The `Axis` of this size with the fewest products; the coarse tile serves where it fits and TF32 is allowed."""
+    """The `Axis` of this size with the fewest products; of those with as few, the one whose tile is nearest to 4.
+
+    The coarse tile serves where it fits without rest and TensorFlow may round float32 to TF32, as it may by default.
+    """
     return cut_with(size, tf.config.experimental.tensor_float_32_execution_enabled())
 
 
@@ -59,11 +62,12 @@ def cut_with(size, coarse):
 def winograd_conv2d(x, kernel):
     """The 3x3 convolution with zero padding, `tf.nn.conv2d(x, kernel, 1, "SAME")`, and both its gradients.
 
-    The arithmetic is exact but for rounding: in float32 at most 1e-5 of the largest output, where the direct sum has
-    2e-6. On maps whose sides are multiples of 7 it is 5e-5, a tenth of what a GPU's TF32 rounds, and 1e-5 there too
-    after `tf.config.experimental.enable_tensor_float_32_execution(False)`. Half precision is too coarse for it.
-    Products of matrices, at the processor's full rate, take the place of oneDNN's convolution, whose gradients are slow
-    on small maps; compiled loops transform what goes in and out.
+    The arithmetic is exact but for rounding. In float32, on drawn numbers, outputs and gradients were off by up to 1e-5
+    of the largest, where the direct sum was by 3e-6; by 5e-5 where a side is a multiple of 7, less than a GPU's TF32.
+    There too it is 1e-5 after `tf.config.experimental.enable_tensor_float_32_execution(False)`, before the model's
+    first call: what is traced stays. Half precision is too coarse for Winograd. Products of matrices, at the
+    processor's full rate, take the place of oneDNN's convolution, whose gradients are slow on small maps; compiled
+    loops transform what goes in and out.
 
     Shapes:
         x (batch, height, width, channels), kernel (3, 3, channels, filters) -> (batch, height, width, filters).
@@ -139,9 +143,9 @@ def from_map(x, kind, axes):
     """
     (high, wide), channels = axes, x.shape[3]
     x = tf.pad(x, [[0, 0], padding(kind, high), padding(kind, wide), [0, 0]])
-    heights, widths = x.shape[1:3]
-    x = loop(split, tf.reshape(x, [-1, widths, channels]), kind, wide)  # (., columns of tiles, n, channels)
-    x = loop(split, tf.reshape(x, [-1, heights, wide.products * channels]), kind, high)  # (., rows of tiles, n, .)
+    rows, columns = x.shape[1:3]
+    x = in_loop(split, tf.reshape(x, [-1, columns, channels]), kind, wide)  # (., tiles across, n, channels)
+    x = in_loop(split, tf.reshape(x, [-1, rows, wide.products * channels]), kind, high)  # (., tiles down, n, .)
     x = tf.reshape(x, [-1, high.tile + 2, wide.tiles, wide.tile + 2, channels])
     return tf.reshape(tf.transpose(x, [1, 3, 0, 2, 4]), [(high.tile + 2) * (wide.tile + 2), -1, channels])
 
@@ -149,13 +153,13 @@ def from_map(x, kind, axes):
 def to_map(products, kind, axes):
     """(products, tiles, channels) -> (batch, height, width, channels), the gradient of `from_map`."""
     (high, wide), channels = axes, products.shape[-1]
-    x = loop(merge, tf.reshape(products, [high.tile + 2, -1, high.tiles, wide.tiles * channels]), kind, high)
-    x = loop(merge, tf.reshape(x, [wide.tile + 2, -1, wide.tiles, channels]), kind, wide)
+    x = in_loop(merge, tf.reshape(products, [high.tile + 2, -1, high.tiles, wide.tiles * channels]), kind, high)
+    x = in_loop(merge, tf.reshape(x, [wide.tile + 2, -1, wide.tiles, channels]), kind, wide)
     return tf.reshape(x, [-1, high.size, wide.size, channels])
 
 
-def loop(function, x, kind, axis):
-    """`function`, compiled."""
+def in_loop(function, x, kind, axis):
+    """`function(x, kind, axis)`, compiled as one loop."""
     return compiled(function, tf.TensorSpec(x.shape, x.dtype), kind=kind, axis=axis)(x)
 
 
