@@ -5,11 +5,15 @@
 
 Trained on 45,000 training pictures and tested on the other 5,000, never on the test set. All settings get their first
 seed before any gets its second. Where FOLDER holds runs already, it goes on with them. It writes `ablation.md`, a
-table, and `ablation.png`, and rewrites both after each run.
+table, and `ablation.png`, and rewrites both after each run. Processes with the same FOLDER share the settings among
+them; one for each core gets more done than one on all of them:
+
+    for core in 0 1; do taskset -c $core python benchmarks/ablation.py --data-dir DIR --output FOLDER & done; wait
 """
 
 import argparse
 import dataclasses
+import json
 import statistics
 from pathlib import Path
 
@@ -22,6 +26,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from davidnet_callbacks import Lookahead, atomic_write  # noqa: E402
 from davidnet_callbacks.figure_style import BLUE, GRID, VERMILLION  # noqa: E402
 from davidnet_keras import RECIPES, resume_runs, train_runs  # noqa: E402
+from davidnet_keras.errors import FolderInUse  # noqa: E402
 from davidnet_keras.repeated import no_callbacks  # noqa: E402
 from davidnet_keras.series_folder import SeriesFolder  # noqa: E402
 
@@ -71,11 +76,15 @@ def main():
     parser.add_argument("--width", type=int, default=FAST.width, help=f"of the network (default: {FAST.width})")
     parser.add_argument("--output", type=Path, required=True, help="folder of the runs, the table and the picture")
     options = parser.parse_args()
-    results = {}
     for runs in range(1, options.runs + 1):
         for name in WITHOUT:
-            results[name] = trained(name, runs, options)
-            write(options, {name: results[name] for name in WITHOUT if name in results})
+            try:
+                train_setting(name, runs, options)
+            except FolderInUse:
+                continue  # another process is at it
+            results = {name: made for name in WITHOUT if (made := finished(name, options))}
+            if WHOLE in results:  # what the others are compared with
+                write(options, results)
 
 
 def recipe(name, options):
@@ -89,16 +98,26 @@ def recipe(name, options):
     return dataclasses.replace(FAST, **common | changes)
 
 
-def trained(name, runs, options):
-    """The results of a setting's runs, so many of them at least; those that are there already are not made again."""
-    folder = SeriesFolder(options.output / name.replace("/", "-").replace(" ", "-"))
+def folder_of(name, options):
+    return SeriesFolder(options.output / name.replace("/", "-").replace(" ", "-"))
+
+
+def train_setting(name, runs, options):
+    """Train a setting until it has so many runs at least; those that are there already are not made again."""
+    folder = folder_of(name, options)
     wanted, callbacks = recipe(name, options), lookahead if "Lookahead" in name else no_callbacks
     if not folder.is_there(folder.path):
-        return train_runs(wanted, runs, options.dataset, options.data_dir, folder.path, callbacks).results
+        return train_runs(wanted, runs, options.dataset, options.data_dir, folder.path, callbacks)
     begun, plan = folder.read_recipe()
     if begun != wanted or plan["dataset"] != options.dataset:
         raise SystemExit(f"{folder.path} holds runs of other settings; name another --output.")
-    return resume_runs(folder.path, options.data_dir, max(runs, plan["runs"]), callbacks).results
+    return resume_runs(folder.path, options.data_dir, max(runs, plan["runs"]), callbacks)
+
+
+def finished(name, options):
+    """The results of a setting's finished runs, whichever process made them."""
+    folder = folder_of(name, options)
+    return json.loads(folder.runs.read_text())["results"] if folder.is_there(folder.path) else []
 
 
 def write(options, results):

@@ -10,7 +10,7 @@ import filelock
 
 from davidnet_callbacks import atomic_write
 from davidnet_callbacks.atomic import TEMPORARY, remove_leftovers
-from davidnet_keras.errors import UserError
+from davidnet_keras.errors import FolderInUse, UserError
 from davidnet_keras.recipe import Precision, Recipe
 
 CONDITIONS = ("dataset", "data", "precision", "precision_reason")  # what a resumed run needs beside the recipe
@@ -83,7 +83,7 @@ class RunFolder:
         try:
             self._lock.acquire()
         except filelock.Timeout:
-            raise UserError(
+            raise FolderInUse(
                 f"Another process is running in {self.path}; wait for it, or name another folder."
             ) from None
         except OSError as error:
