@@ -20,6 +20,7 @@ import tensorflow as tf  # noqa: E402
 from figures import Figure, peak_memory, show  # noqa: E402
 
 from davidnet_keras import AlternatingFlip, Augmentation, Cutout, RandomCrop, RandomFlip  # noqa: E402
+from davidnet_keras.aligned import aligned_empty  # noqa: E402
 from davidnet_keras.pipeline import steps_per_epoch, train_dataset  # noqa: E402
 
 BATCH_SIZE = 512
@@ -33,7 +34,8 @@ def main():
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (arguments.images, 32, 32, 3), np.uint8)
+    x = aligned_empty((arguments.images, 32, 32, 3), np.uint8)  # as `load_cifar10` makes it
+    x[:] = rng.integers(0, 256, x.shape, np.uint8)
     y = rng.integers(0, 10, arguments.images)
     if arguments.memory:
         tf.constant(0)  # TensorFlow's own beginnings do not count

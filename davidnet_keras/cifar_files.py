@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from davidnet_keras.aligned import aligned_empty
 from davidnet_keras.errors import UserError
 from davidnet_keras.safe_pickle import read_pickle
 
@@ -130,8 +131,8 @@ class _Split:
     def __init__(self, layout, names, count):
         self.layout, self.names, self.missing = layout, names, list(names)
         self.rows = count // len(names)
-        self.x = np.empty((count, 32, 32, 3), np.uint8)
-        self.y = np.empty(count, np.int64)
+        self.x = aligned_empty((count, 32, 32, 3), np.uint8)  # a data set then holds it without a copy
+        self.y = aligned_empty(count, np.int64)
 
     def add(self, name, file, size, where):
         """Read, check and place one file of `size` bytes. Only here is a file's content in memory, and only once."""

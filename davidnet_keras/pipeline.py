@@ -36,7 +36,8 @@ def train_dataset(
     `steps_per_execution`, if used, must divide `steps_per_epoch`. (`shuffle=False` spares a warning of Keras 3.15.)
 
     The arrays are held as they are, without a copy, where they begin at a multiple of 64 bytes, as TensorFlow demands,
-    and copied once otherwise: do not change them while the data set is in use.
+    and copied once otherwise (those of `load_cifar10` and the like begin there). Do not change them while the data set
+    is in use.
 
     Shapes:
         x (N, H, W, C), y (N,), sample_weight (N,) -> batches (B, H, W, C) of x's dtype, (B,) int64 and, with weights,

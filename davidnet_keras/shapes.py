@@ -4,6 +4,7 @@ import operator
 
 import numpy as np
 
+from davidnet_keras.aligned import aligned_empty
 from davidnet_keras.outlines import REACH, STEPS, distance_tables
 
 SHAPES_CLASSES = ("circle", "square", "triangle", "star", "heart", "crescent", "cross", "arrow", "flower", "drop")
@@ -53,8 +54,8 @@ def _checked(name, value, least):
 
 
 def _split(count, key):
-    x = np.empty((count, SIZE, SIZE, 3), np.uint8)
-    y = np.empty(count, np.int64)
+    x = aligned_empty((count, SIZE, SIZE, 3), np.uint8)
+    y = aligned_empty(count, np.int64)
     for block, start in enumerate(range(0, count, BLOCK)):
         images, labels = _draw_block(np.random.Generator(np.random.PCG64((*key, block))))
         x[start : start + BLOCK] = images[: count - start]

@@ -22,6 +22,7 @@ from davidnet_callbacks import (
     read_history,
 )
 from davidnet_callbacks.dawnbench import earlier_lines
+from davidnet_keras.aligned import aligned_rows
 from davidnet_keras.alternating_flip import AlternatingFlip
 from davidnet_keras.augment import Augmentation, Cutout, RandomCrop, RandomFlip
 from davidnet_keras.build import new_model
@@ -137,7 +138,7 @@ def held_out(data, count):
     if count >= len(x):
         raise UserError(f"Hold out fewer than the {len(x)} training pictures. Received: hold_out={count}")
     kept, out = np.split(np.random.default_rng(0).permutation(len(x)), [len(x) - count])
-    return (x[kept], y[kept]), (x[out], y[out])
+    return tuple((aligned_rows(x, rows), aligned_rows(y, rows)) for rows in (kept, out))
 
 
 def check_batch_size(recipe, data):

@@ -114,6 +114,7 @@ def test_held_out_pictures_are_training_pictures_and_no_longer_trained_on():
     assert not np.array_equal(y_out, [7, 8, 9])  # shuffled: the files may be in order of the classes
     np.testing.assert_array_equal(x_train, x[y_train])
     np.testing.assert_array_equal(x_out, x[y_out])
+    assert all(array.ctypes.data % 64 == 0 for array in (x_train, y_train, x_out))  # TensorFlow holds it without a copy
     data = ((x, y), (x[:0], y[:0]))
     assert held_out(data, 0) is data
     with pytest.raises(ValueError, match="Received: hold_out=10"):

@@ -96,6 +96,7 @@ def expected(layout):
 def assert_loaded(result, layout):
     for (x, y), (x_expected, y_expected) in zip(result, expected(layout), strict=True):
         assert x.dtype == np.uint8 and x.flags.c_contiguous and y.dtype == np.int64
+        assert x.ctypes.data % 64 == 0  # TensorFlow holds it without a copy
         np.testing.assert_array_equal(x, x_expected)
         np.testing.assert_array_equal(y, y_expected)
 

@@ -21,6 +21,7 @@ def drawn():
 def test_shapes_and_types(drawn):
     for (x, y), count in zip(drawn, (1_000, 500), strict=True):
         assert x.shape == (count, 32, 32, 3) and x.dtype == np.uint8 and x.flags.c_contiguous
+        assert x.ctypes.data % 64 == 0  # TensorFlow holds it without a copy
         assert y.shape == (count,) and y.dtype == np.int64
 
 
