@@ -107,11 +107,18 @@ def metric_values(model):
     return [variable.numpy() for variable in model.metrics_variables]
 
 
-def set_metrics(model, values):
-    """Give a model's metrics the running sums that `metric_values` returned."""
-    # Keras makes the variables of compiled metrics with the first batch; one that nobody sees will do.
+def make_metrics(model):
+    """Make the variables of a model's metrics, for labels that are class numbers.
+
+    Keras makes them with the first batch: while it traces the step, which it then traces a second time.
+    """
+    # A batch that nobody sees will do.
     model.compute_metrics(None, np.zeros(1, "int64"), np.zeros((1, model.output_shape[-1]), "float32"))
     model.reset_metrics()
+
+
+def set_metrics(model, values):
+    """Give a model's metrics, made already, the running sums that `metric_values` returned."""
     variables = model.metrics_variables
     if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
         raise ValueError("The checkpoint was written with other metrics; train with those of then.")

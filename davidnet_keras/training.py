@@ -28,7 +28,7 @@ from davidnet_keras.augment import Augmentation, Cutout, RandomCrop, RandomFlip
 from davidnet_keras.build import new_model
 from davidnet_keras.checkpoint import Progress
 from davidnet_keras.cifar import load_cifar10, load_cifar100
-from davidnet_keras.continued_fit import ContinuedCallbacks, data_start
+from davidnet_keras.continued_fit import ContinuedCallbacks, data_start, make_metrics
 from davidnet_keras.errors import UserError
 from davidnet_keras.pipeline import steps_per_epoch, test_dataset, train_dataset
 from davidnet_keras.precision import choose_precision, device
@@ -210,6 +210,7 @@ def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoin
             *callbacks,
             checkpoints,  # the last: an epoch that has a checkpoint has been recorded whole
         ]
+        make_metrics(model)
         model.fit(
             training_data(model, recipe, data, data_start(done, steps)),
             epochs=epochs,

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from davidnet_keras import Recipe, UserError, load_shapes, resume, train, training
+from davidnet_keras import Recipe, SumLossModel, UserError, load_shapes, resume, train, training
 from davidnet_keras.run_folder import RunFolder
 
 RECIPE = Recipe(epochs=3, batch_size=24, width=2, learning_rate=0.1, seed=5, cutout=4, precision="float32")
@@ -221,3 +221,10 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(run, tmp_path
     kernel = run.model.get_layer("prep").conv.kernel.numpy()
     np.testing.assert_array_equal(kernel, same.get_layer("prep").conv.kernel.numpy())
     assert not np.array_equal(kernel, other.get_layer("prep").conv.kernel.numpy())
+
+
+def test_the_step_is_traced_once(tmp_path, monkeypatch):
+    own, traced = SumLossModel.train_step, []
+    monkeypatch.setattr(SumLossModel, "train_step", lambda model, data: traced.append(data) or own(model, data))
+    train_shapes(tmp_path / "run", replace(RECIPE, epochs=1))
+    assert len(traced) == 1
