@@ -42,6 +42,8 @@ WORDS = {
     "FusedBatchNormGradV3": "batch norm's gradient",
     "MaxPoolGrad": "max pool's gradient",
     "ReluGrad": "ReLU's gradient",
+    "Transpose": "turning of Winograd's tiles",
+    "Pad": "padding before Winograd's tiles",
 }
 
 

@@ -1,6 +1,5 @@
-"""The command line, derived from `Recipe`."""
+"""The command line: what it does with the flags."""
 
-import argparse
 import contextlib
 import dataclasses
 import importlib
@@ -9,17 +8,14 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal
 
-import tyro
-
-from davidnet_keras.environment import quiet_import, tune_tensorflow
+from davidnet_keras.environment import import_training
 from davidnet_keras.errors import UserError
-from davidnet_keras.recipe import RECIPES, Recipe
+from davidnet_keras.options import PROGRAM, given_flags, parse
+from davidnet_keras.recipe import Recipe
 
 # A program that a signal ends gives 128 more than the signal's number: 130 for Ctrl-C, 143 for SIGTERM.
 DONE, BAD_INPUT, SIGNALLED, INTERRUPTED = 0, 2, 128, 130
-PROGRAM = "python -m davidnet_keras"
 # Subcommand -> the module whose main(argv) does it and prints; imported only when asked for.
 COMMANDS = {
     "evaluate": "davidnet_keras.evaluate",
@@ -27,86 +23,6 @@ COMMANDS = {
     "plot": "davidnet_keras.plot",
     "predict": "davidnet_keras.predict",
 }
-DESCRIPTION = """Train David Page's ResNet-9 on small colour pictures and write a run folder:
-history.csv, curves.png, lr.png, log.tsv, recipe.json, result.json and model.keras.
-
-Other commands, each with a --help of its own: lr-find (find the learning rate), plot (draw runs over one another),
-evaluate (test a run's model class by class), predict (name what pictures of yours show)."""
-
-Dataset = Literal["cifar10", "cifar100", "shapes"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """Where the pictures come from."""
-
-    dataset: Annotated[Dataset, tyro.conf.arg(help="pictures to learn; shapes is drawn, the others are downloaded")] = (
-        "cifar10"
-    )
-    data_dir: Annotated[
-        str | None, tyro.conf.arg(help="folder or .tar.gz with CIFAR; None: Keras's cache, filled by a download")
-    ] = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Place(Data):
-    """Where the pictures come from and where the run goes: what is no part of the recipe."""
-
-    run_dir: Annotated[
-        str | None, tyro.conf.arg(help="folder to write, new or empty; None: runs/<recipe>-<dataset>-<time>")
-    ] = None
-    resume: Annotated[
-        str | None, tyro.conf.arg(help="run folder to continue from its newest checkpoint", metavar="RUN")
-    ] = None
-    change_recipe: Annotated[
-        bool, tyro.conf.arg(help="with --resume: go on with the settings that are given here, where they differ")
-    ] = False
-    runs: Annotated[int, tyro.conf.arg(help="trainings, with the seeds seed, seed + 1, ...; their mean and spread")] = 1
-    checkpoint_every: Annotated[
-        int | None, tyro.conf.arg(help="batches between checkpoints inside an epoch; None: only after each epoch")
-    ] = None
-
-
-def recipe_options(recipe, base=Place, without=()):
-    """`base` and the recipe as a dataclass that tyro turns into flags, with this recipe's values as the defaults."""
-    options = []
-    for item in dataclasses.fields(Recipe):
-        if item.name == "name":
-            choices = Literal[tuple(RECIPES)]
-            options.append(
-                ("recipe", Annotated[choices, tyro.conf.arg(help="the settings to start from")], recipe.name)
-            )
-        elif item.name not in without:
-            argument = tyro.conf.arg(help=item.metadata["help"])
-            options.append((item.name, Annotated[item.type, argument], getattr(recipe, item.name)))
-    return dataclasses.make_dataclass("Options", options, bases=(base,), frozen=True)
-
-
-def given_flags(argv):
-    """The fields that the user named, as {field}: `--no-flip` and `--batch-size=64` included."""
-    names = (word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--"))
-    return {name.removeprefix("no_") for name in names}
-
-
-def named_recipe(argv):
-    """The recipe whose values are the defaults of all other flags."""
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    finder.add_argument("--recipe", nargs="?")
-    name = finder.parse_known_args(argv)[0].recipe
-    return RECIPES.get(name, RECIPES["davidnet"])  # tyro refuses an unknown name
-
-
-def parse(argv):
-    """(Place, Recipe) as the user asks; tyro prints help or what is wrong and exits."""
-    options = recipe_options(named_recipe(argv))
-    return place_and_recipe(tyro.cli(options, prog=PROGRAM, description=DESCRIPTION, args=argv), Place)
-
-
-def place_and_recipe(options, base):
-    """What tyro made of `recipe_options`, as a `base` and a `Recipe`."""
-    values = dataclasses.asdict(options)
-    place = base(**{item.name: values.pop(item.name) for item in dataclasses.fields(base)})
-    return place, Recipe(name=values.pop("recipe"), **values)
 
 
 def main(argv=None):
@@ -189,17 +105,6 @@ def resume(place, recipe, given):
             change_recipe=place.change_recipe,
             checkpoint_every=place.checkpoint_every,
         )
-
-
-def import_training():
-    """The module that needs TensorFlow: some seconds, hence only now."""
-    tune_tensorflow()
-    with quiet_import():
-        from davidnet_keras import training
-
-        # The first look at the devices prints too.
-        training.choose_precision()
-    return training
 
 
 @contextlib.contextmanager

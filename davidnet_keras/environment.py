@@ -1,4 +1,4 @@
-"""Settings that TensorFlow reads once, when it is imported."""
+"""How TensorFlow is imported: with settings that it reads once, and without what it prints."""
 
 import contextlib
 import os
@@ -44,3 +44,14 @@ def quiet_import():
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
+
+
+def import_training():
+    """The module that needs TensorFlow: some seconds, hence only now."""
+    tune_tensorflow()
+    with quiet_import():
+        from davidnet_keras import training
+
+        # The first look at the devices prints too.
+        training.choose_precision()
+    return training

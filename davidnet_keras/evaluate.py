@@ -48,7 +48,8 @@ class Options:
 
 def main(argv):
     """Print the result and the names of the files."""
-    from davidnet_keras.cli import PROGRAM, import_training
+    from davidnet_keras.environment import import_training
+    from davidnet_keras.options import PROGRAM
     from davidnet_keras.run_folder import RunFolder
 
     options = tyro.cli(Options, prog=f"{PROGRAM} evaluate", args=argv)

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import tyro
 
-from davidnet_keras.cli import PROGRAM, Data, import_training, named_recipe, place_and_recipe, recipe_options
+from davidnet_keras.environment import import_training
 from davidnet_keras.errors import UserError
+from davidnet_keras.options import PROGRAM, Data, named_recipe, place_and_recipe, recipe_options
 
 DESCRIPTION = """Find the learning rate: train for some steps at growing rates and watch the loss.
 Prints the rates that this suggests, as --learning-rate takes them, and writes a picture and a CSV file."""

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from davidnet_keras.cli import PROGRAM
 from davidnet_keras.errors import UserError
+from davidnet_keras.options import PROGRAM
 from davidnet_keras.run_folder import RunFolder
 
 DESCRIPTION = """Draw runs over one another. Runs of one recipe and data set that differ in the seed

@@ -36,7 +36,8 @@ class Options:
 
 def main(argv):
     """Print a line for every picture that can be read; UserError, after that, for one that cannot."""
-    from davidnet_keras.cli import PROGRAM, import_training
+    from davidnet_keras.environment import import_training
+    from davidnet_keras.options import PROGRAM
     from davidnet_keras.run_folder import RunFolder
 
     options = tyro.cli(Options, prog=f"{PROGRAM} predict", args=argv, config=(tyro.conf.FlagCreatePairsOff,))

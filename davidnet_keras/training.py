@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 from tqdm.keras import TqdmCallback
 
 from davidnet_callbacks import (
@@ -155,6 +156,8 @@ def conditions(dataset, data, precision, reason):
         "data": fingerprint(data),
         "precision": precision,
         "precision_reason": reason,
+        # On a GPU and in Winograd's coarse tiles float32 is rounded more where TensorFlow's switch allows it.
+        "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
         "device": device(),
         "versions": {name: version(name) for name in ("davidnet_keras", "tensorflow", "keras", "numpy")},
     }

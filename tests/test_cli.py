@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from davidnet_keras import RECIPES, UserError, load_shapes
-from davidnet_keras.cli import BAD_INPUT, DONE, INTERRUPTED, main, parse
+from davidnet_keras.cli import BAD_INPUT, DONE, INTERRUPTED, main
+from davidnet_keras.options import parse
 
 TINY = ["--dataset", "shapes", "--epochs", "1", "--batch-size", "32", "--width", "2", "--precision", "float32"]
 
