@@ -1,5 +1,5 @@
 # make demo    a short real training on the embedded data set; ends by naming the plot
-# make train   DavidNet on CIFAR-10, downloaded once; DATA_DIR=... where there is no network, ARGS=... for other flags
+# make train   DavidNet on CIFAR-10, downloaded once; or DATA_DIR=... where it is, ARGS=... for other flags
 # make test    ruff and the tests; those of the callbacks on JAX too, and on torch where it is installed in .venv
 # make bench   our speed beside PyTorch's and stock Keras's, as a table in docs/results/bench
 # make notebook  the notebook, opened in Jupyter Lab

@@ -21,6 +21,7 @@ from davidnet_keras import tune_tensorflow
 
 tune_tensorflow()
 
+import filelock  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from davidnet_callbacks import Lookahead, atomic_write  # noqa: E402
@@ -82,9 +83,10 @@ def main():
                 train_setting(name, runs, options)
             except FolderInUse:
                 continue  # another process is at it
-            results = {name: made for name in WITHOUT if (made := finished(name, options))}
-            if WHOLE in results:  # what the others are compared with
-                write(options, results)
+            with filelock.FileLock(options.output / ".lock"):  # or an older view might be written over a newer one
+                results = {name: made for name in WITHOUT if (made := finished(name, options))}
+                if WHOLE in results:  # what the others are compared with
+                    write(options, results)
 
 
 def recipe(name, options):

@@ -34,7 +34,7 @@ def check_changes(begun, wanted, allowed=False, series=False):
     changes = {name: pair for name, pair in changes.items() if pair[0] != pair[1]}
     refused = [name for name in changes if name in FIXED or not allowed]
     if refused:
-        flags = ", ".join("--" + name.replace("_", "-") for name in refused)
+        flags = ", ".join("--recipe" if name == "name" else "--" + name.replace("_", "-") for name in refused)
         how = "" if series or set(refused) & set(FIXED) else ", or ask for the change with --change-recipe"
         pairs = "; ".join(f"{name}={changes[name][1]}, begun with {changes[name][0]}" for name in refused)
         raise UserError(

@@ -11,7 +11,7 @@ import tyro
 
 from davidnet_keras.environment import import_training
 from davidnet_keras.errors import UserError
-from davidnet_keras.options import PROGRAM, Data, named_recipe, place_and_recipe, recipe_options
+from davidnet_keras.options import PROGRAM, Data, default_recipe, place_and_recipe, recipe_options
 
 DESCRIPTION = """Find the learning rate: train for some steps at growing rates and watch the loss.
 Prints the rates that this suggests, as --learning-rate takes them, and writes a picture and a CSV file."""
@@ -32,13 +32,14 @@ class Sweep(Data):
 
 def main(argv):
     """Run the command; UserError for bad input."""
+    recipe = default_recipe(argv)
     options = tyro.cli(
-        recipe_options(named_recipe(argv), Sweep, WITHOUT),
+        recipe_options(recipe, Sweep, WITHOUT),
         prog=f"{PROGRAM} lr-find",
         description=DESCRIPTION,
         args=argv,
     )
-    place, recipe = place_and_recipe(options, Sweep)
+    place, recipe = place_and_recipe(options, Sweep, recipe)
     check(place)
     write(sweep(place, recipe), place, recipe)
 

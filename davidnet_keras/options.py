@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from davidnet_keras.errors import UserError
 from davidnet_keras.recipe import RECIPES, Recipe
+from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.series_folder import SeriesFolder
 
 PROGRAM = "python -m davidnet_keras"
 DESCRIPTION = """Train David Page's ResNet-9 on small colour pictures and write a run folder:
@@ -54,7 +57,7 @@ def recipe_options(recipe, base=Place, without=()):
     options = []
     for item in dataclasses.fields(Recipe):
         if item.name == "name":
-            choices = Literal[tuple(RECIPES)]
+            choices = Literal[tuple(dict.fromkeys([*RECIPES, recipe.name]))]  # a run's may have a name of its own
             options.append(
                 ("recipe", Annotated[choices, tyro.conf.arg(help="the settings to start from")], recipe.name)
             )
@@ -70,22 +73,34 @@ def given_flags(argv):
     return {name.removeprefix("no_") for name in names}
 
 
-def named_recipe(argv):
-    """The recipe whose values are the defaults of all other flags."""
+def default_recipe(argv):
+    """The recipe whose values are the defaults of all other flags: the one to resume, or else the one that is named."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     finder.add_argument("--recipe", nargs="?")
-    name = finder.parse_known_args(argv)[0].recipe
-    return RECIPES.get(name, RECIPES["davidnet"])  # tyro refuses an unknown name
+    finder.add_argument("--resume", nargs="?")
+    found = finder.parse_known_args(argv)[0]
+    named = RECIPES.get(found.recipe, RECIPES["davidnet"])  # tyro refuses an unknown name
+    return (found.resume and begun_recipe(found.resume)) or named
+
+
+def begun_recipe(run_dir):
+    """The recipe of a run or a series; None where there is none, which is refused when the run is taken up."""
+    kind = SeriesFolder if SeriesFolder.is_there(run_dir) else RunFolder
+    try:
+        return kind(run_dir).read_recipe()[0]
+    except UserError:
+        return None
 
 
 def parse(argv):
     """(Place, Recipe) as the user asks; tyro prints help or what is wrong and exits."""
-    options = recipe_options(named_recipe(argv))
-    return place_and_recipe(tyro.cli(options, prog=PROGRAM, description=DESCRIPTION, args=argv), Place)
+    recipe = default_recipe(argv)
+    options = tyro.cli(recipe_options(recipe), prog=PROGRAM, description=DESCRIPTION, args=argv)
+    return place_and_recipe(options, Place, recipe)
 
 
-def place_and_recipe(options, base):
-    """What tyro made of `recipe_options`, as a `base` and a `Recipe`."""
+def place_and_recipe(options, base, recipe):
+    """What tyro made of `recipe_options(recipe, base)`, as a `base` and a `Recipe`."""
     values = dataclasses.asdict(options)
     place = base(**{item.name: values.pop(item.name) for item in dataclasses.fields(base)})
-    return place, Recipe(name=values.pop("recipe"), **values)
+    return place, dataclasses.replace(recipe, name=values.pop("recipe"), **values)

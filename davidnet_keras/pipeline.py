@@ -96,7 +96,7 @@ def train_dataset(
 def test_dataset(x, y, batch_size=1000, sample_weight=None):
     """Makes the data set of test batches: once through the arrays, in order, unchanged.
 
-    Shapes and the other arguments are those of `train_dataset`.
+    Shapes and the other arguments are those of `train_dataset`; here too, do not change the arrays while it is in use.
 
     Args:
         x: Pictures, uint8 or floats.

@@ -9,6 +9,7 @@ import tyro
 from davidnet_keras.errors import UserError
 from davidnet_keras.options import PROGRAM
 from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.series_folder import SeriesFolder
 
 DESCRIPTION = """Draw runs over one another. Runs of one recipe and data set that differ in the seed
 alone become their mean, with a band of one standard deviation."""
@@ -19,7 +20,8 @@ class Options:
     """What to draw, and where."""
 
     runs: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(help="run folders, or history.csv files", metavar="RUN...")
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(help="run folders, folders of several seeds, or history.csv files", metavar="RUN..."),
     ]
     output: Annotated[str, tyro.conf.arg(help="picture to write: .png, .svg or .pdf")] = "runs.png"
     metric: Annotated[
@@ -40,8 +42,9 @@ def main(argv):
         raise UserError(f"The picture must end in .png, .svg or .pdf. Received: output={options.output!r}")
     if not options.runs:
         raise UserError("Name one run folder or more.")
+    runs = [run for path in options.runs for run in runs_in(path)]
     try:
-        figure = plot_runs(labelled(options.runs), options.metric or None, options.title, options.log)
+        figure = plot_runs(labelled(runs), options.metric or None, options.title, options.log)
     except (OSError, ValueError) as error:
         raise UserError(f"These runs cannot be drawn: {error}") from error
     try:
@@ -50,7 +53,20 @@ def main(argv):
             figure.savefig(temporary)
     except OSError as error:
         raise UserError(f"The picture cannot be written ({error}); name another --output.") from error
-    print(f"{len(options.runs)} {'run' if len(options.runs) == 1 else 'runs'} drawn in {output}")
+    print(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} drawn in {output}")
+
+
+def runs_in(path):
+    """The folders of a series' runs that have anything to draw; for what is no series, itself."""
+    if not SeriesFolder.is_there(path):
+        return [path]
+    series = SeriesFolder(path)
+    recipe, plan = series.read_recipe()
+    runs = [series.run(recipe.seed + place) for place in range(plan["runs"])]
+    begun = [str(run.path) for run in runs if run.history.exists()]
+    if not begun:
+        raise UserError(f"No run in {path} has finished an epoch yet; draw it later.")
+    return begun
 
 
 def labelled(paths):

@@ -1,44 +1,14 @@
 """One recipe trained several times, seed after seed, and what the runs say together."""
 
 import dataclasses
-from pathlib import Path
-from typing import NamedTuple
 
 from davidnet_keras.errors import UserError
-from davidnet_keras.mean_interval import MeanInterval, mean_interval
 from davidnet_keras.model_file import check_model_file
 from davidnet_keras.recipe import RECIPES
 from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.series import Series, line_of, over_runs
 from davidnet_keras.series_folder import SeriesFolder, check_runs
 from davidnet_keras.stop_signals import Interrupted, StopSignals
-
-
-class Series(NamedTuple):
-    """What a series of runs leaves."""
-
-    results: list  # one dict a run: seed, and what its result.json holds
-    accuracy: MeanInterval  # of the accuracies: n, mean, standard_deviation, interval
-    accuracy_views: MeanInterval | None  # of those with several views of each test picture, where the recipe has them
-    run_dir: Path
-
-    def __str__(self):
-        """The runs together, in a line or two."""
-        n = self.accuracy.n
-        text = f"{n} run{'s' * (n > 1)}: mean test accuracy {in_words(self.accuracy)}; {self.run_dir}/runs.png"
-        if self.accuracy_views is None:
-            return text
-        return f"{text}\nWith {self.results[0]['views']} views of each test picture: {in_words(self.accuracy_views)}"
-
-
-def in_words(figure):
-    """A `MeanInterval` in percent."""
-    n, mean, deviation, interval = figure
-    if n == 1:
-        return f"{100 * mean:.2f} %"
-    low, high = (f"{100 * end:.2f}" for end in interval)
-    return (
-        f"{100 * mean:.2f} %, standard deviation {100 * deviation:.2f} %, 95 % interval of the mean {low} to {high} %"
-    )
 
 
 def no_callbacks(seed):
@@ -114,8 +84,8 @@ def resume_runs(run_dir, data_dir=None, n=None, callbacks=no_callbacks, progress
         plan["runs"] = runs_to_go_on_with(plan["runs"], n)
         plan["checkpoint_every"] = checkpoint_every or plan["checkpoint_every"]
         seeded(recipe, plan["runs"] - 1)
-        recipe = as_begun(folder, recipe, plan, data_dir)
-        return train_missing(folder, recipe, plan, data_dir, callbacks, progress)
+        precision = precision_begun(folder, recipe, plan, data_dir)
+        return train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision)
 
 
 def check_resume(run_dir, change_recipe=False):
@@ -137,8 +107,8 @@ def runs_to_go_on_with(begun, n):
     return n
 
 
-def as_begun(folder, recipe, plan, data_dir):
-    """The recipe with the precision that "auto" took for the runs there are; UserError for other pictures than theirs.
+def precision_begun(folder, recipe, plan, data_dir):
+    """The precision that "auto" took for the runs there are; UserError for other pictures than theirs.
 
     Else runs on another machine, or on other files, would be averaged with them as if they were repetitions.
     """
@@ -147,36 +117,34 @@ def as_begun(folder, recipe, plan, data_dir):
     runs = [folder.run(seeded(recipe, place).seed) for place in range(plan["runs"])]
     begun = [run for run in runs if run.recipe.exists()]
     if not begun or len(begun) == len(runs):  # nothing to compare with, or `resume` does
-        return recipe
+        return recipe.precision
     conditions = begun[0].read_recipe()[1]
     same_data(begun[0].path, conditions, data_dir)
-    return dataclasses.replace(recipe, precision=conditions["precision"])
+    return conditions["precision"]
 
 
-def train_missing(folder, recipe, plan, data_dir, callbacks, progress):
-    """Train what is not there yet, and record each run; returns the `Series`."""
-    results, stop = [], StopSignals(announce=progress)
+def train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision=None):
+    """Train what is not there yet, and record each run; returns the `Series`.
+
+    `precision` is what the runs that are begun here get in place of the recipe's.
+    """
+    stop, seeds = StopSignals(announce=progress), [seeded(recipe, place).seed for place in range(plan["runs"])]
+    results = {seed: result_of_finished(folder.run(seed), seed) for seed in seeds if folder.run(seed).model.exists()}
     record(folder, recipe, plan, results)
-    for place in range(plan["runs"]):
-        one = seeded(recipe, place)
-        if not folder.run(one.seed).model.exists():
+    for place, seed in enumerate(seeds):
+        if seed not in results:
             if stop.received is not None:  # a run that was at its end has ended, but no other may begin
-                raise Interrupted(stop.received, f"{place} of {plan['runs']} runs", folder.path, "resume_runs")
+                raise Interrupted(stop.received, f"{len(results)} of {len(seeds)} runs", folder.path, "resume_runs")
             if progress:
-                print(f"Run {place + 1} of {plan['runs']}, seed {one.seed}")
-            train_one(folder, one, plan, data_dir, callbacks(one.seed), progress, stop)
+                print(f"Run {place + 1} of {len(seeds)}, seed {seed}")
+            one = dataclasses.replace(recipe, seed=seed, precision=precision or recipe.precision)
+            train_one(folder, one, plan, data_dir, callbacks(seed), progress, stop)
             forget_models()
-        results.append({"seed": one.seed, **result_of_finished(folder.run(one.seed))})
-        record(folder, recipe, plan, results)
+            results[seed] = result_of_finished(folder.run(seed), seed)
+            record(folder, recipe, plan, results)
         if progress:
-            print(line_of(results[-1]))
-    return Series(results, over_runs(results, "accuracy"), over_runs(results, "accuracy_views"), folder.path)
-
-
-def over_runs(results, name):
-    """The `MeanInterval` of one figure; None where a run does not have it."""
-    values = [result.get(name) for result in results]
-    return None if not values or None in values else mean_interval(values)
+            print(line_of(results[seed]))
+    return series_of(results, folder)
 
 
 def train_one(folder, recipe, plan, data_dir, callbacks, progress, stop):
@@ -210,41 +178,34 @@ def forget_models():
     keras.config.set_dtype_policy(policy)  # which that sets back too
 
 
-def result_of_finished(run):
-    """What the result.json of a run holds."""
+def result_of_finished(run, seed):
+    """The seed, and what the result.json of its run holds."""
     check_model_file(run.model)
     result = run.read_result()
     if not isinstance(result.get("accuracy"), float):
         raise UserError(f"{run.result} holds no accuracy; remove {run.path}, and --resume trains it again.")
     run.drop_checkpoints()  # a kill may have come between its model and this
-    return result
+    return {"seed": seed, **result}
+
+
+def series_of(results, folder):
+    """The `Series` of {seed: result}, by seed."""
+    results = [results[seed] for seed in sorted(results)]
+    return Series(results, over_runs(results, "accuracy"), over_runs(results, "accuracy_views"), folder.path)
 
 
 def record(folder, recipe, plan, results):
-    """runs.json and runs.png."""
+    """runs.json and runs.png of the {seed: result} so far."""
     from davidnet_callbacks import atomic_write, plot_runs
 
-    figures = {name: over_runs(results, name) for name in ("accuracy", "accuracy_views")}
-    together = {name: figure and figure._asdict() for name, figure in figures.items()}
-    folder.write(recipe, {"results": results, **together}, **plan)
+    series = series_of(results, folder)
+    together = {name: (figure := getattr(series, name)) and figure._asdict() for name in ("accuracy", "accuracy_views")}
+    folder.write(recipe, {"results": series.results, **together}, **plan)
     if results:
-        runs = [(recipe.name, folder.run(result["seed"]).path) for result in results]
+        runs = [(recipe.name, folder.run(seed).path) for seed in sorted(results)]
         title = f"{recipe.name} on {plan['dataset']}, {len(results)} of {plan['runs']} runs"
         with atomic_write(folder.picture) as temporary:
             plot_runs(runs, title=title).savefig(temporary)
-
-
-def line_of(result):
-    """A run in one line."""
-    from davidnet_keras.cost import cost_text
-
-    minutes, seconds = divmod(round(result["seconds"]), 60)
-    cost = "" if result.get("petaflop") is None else f", {cost_text(1e15 * result['petaflop'])}"
-    views = f" ({100 * result['accuracy_views']:.2f} % with {result['views']} views)" if "views" in result else ""
-    return (
-        f"seed {result['seed']}: test accuracy {100 * result['accuracy']:.2f} %{views}, {result['epochs']} epochs, "
-        f"{minutes} min {seconds} s{cost}"
-    )
 
 
 def seeded(recipe, place):

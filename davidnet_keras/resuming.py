@@ -98,7 +98,8 @@ def load_into(model, path, recipe):
         load_weights(path, model)
     except ValueError as error:
         raise UserError(f"The run cannot go on: {error}") from error
-    model.optimizer.momentum = recipe.momentum
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # under loss scaling
+    optimizer.momentum = recipe.momentum
 
 
 def check_records(folder, epochs):

@@ -1,13 +1,17 @@
+import dataclasses
 import json
 import signal
 import subprocess
 import sys
 
 import pytest
+from run_folders import CONDITIONS
 
 from davidnet_keras import RECIPES, UserError, load_shapes
 from davidnet_keras.cli import BAD_INPUT, DONE, INTERRUPTED, main
 from davidnet_keras.options import parse
+from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.series_folder import SeriesFolder
 
 TINY = ["--dataset", "shapes", "--epochs", "1", "--batch-size", "32", "--width", "2", "--precision", "float32"]
 
@@ -53,6 +57,18 @@ def test_without_flags_it_is_the_davidnet_recipe_on_cifar10():
 def test_flags_change_the_recipe():
     _, recipe = parse(["--recipe", "davidnet", "--epochs=3", "--no-flip", "--warmup-epochs", "0.5"])
     assert (recipe.name, recipe.epochs, recipe.flip, recipe.warmup_epochs) == ("davidnet", 3, False, 0.5)
+
+
+def test_what_is_not_named_on_resume_is_as_the_run_was_begun(tmp_path):
+    begun = dataclasses.replace(RECIPES["fast"], name="mine", epochs=40, seed=7)
+    with RunFolder.create(tmp_path / "run") as folder:
+        folder.write_recipe(begun, **CONDITIONS)
+    argv = ["--resume", str(tmp_path / "run"), "--warmup-epochs", "28", "--activation", "hard_gelu"]
+    assert parse(argv)[1] == dataclasses.replace(begun, warmup_epochs=28.0)
+    with SeriesFolder.create(tmp_path / "series") as series:
+        series.write(begun, {}, runs=2, dataset="shapes", checkpoint_every=None)
+    assert parse(["--resume", str(tmp_path / "series"), "--runs", "3"])[1] == begun
+    assert parse(["--resume", str(tmp_path / "nowhere")])[1] == RECIPES["davidnet"]
 
 
 def test_a_run_ends_with_one_line_of_result(tmp_path, capsys, few_pictures):

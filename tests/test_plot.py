@@ -7,10 +7,11 @@ import sys
 import pytest
 
 from davidnet_callbacks.history_file import write_history
-from davidnet_keras import Recipe
+from davidnet_keras import Recipe, UserError
 from davidnet_keras.cli import BAD_INPUT, DONE, main
-from davidnet_keras.plot import labelled
+from davidnet_keras.plot import labelled, runs_in
 from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.series_folder import SeriesFolder
 
 
 def run(path, accuracy=0.5, **settings):
@@ -36,6 +37,18 @@ def test_seeds_of_one_recipe_are_named_after_it_and_a_single_run_after_its_folde
 def test_a_history_of_another_program_stands_for_itself(tmp_path):
     runs = [run(tmp_path / "ours", seed=1), run(tmp_path / "again", seed=2), str(tmp_path / "theirs.csv")]
     assert [label for label, _ in labelled(runs)] == ["davidnet", "davidnet", "theirs"]
+
+
+def test_a_folder_of_several_seeds_stands_for_its_runs(tmp_path, capsys):
+    with SeriesFolder.create(tmp_path / "five") as series:
+        series.write(Recipe(seed=3), {"results": []}, runs=3, dataset="shapes", checkpoint_every=None)
+    with pytest.raises(UserError, match=r"No run in .*five has finished an epoch"):
+        runs_in(tmp_path / "five")
+    runs = [run(tmp_path / "five" / f"seed-{seed}", seed=seed) for seed in (3, 4)]  # the third has not begun
+    assert runs_in(tmp_path / "five") == runs
+    alone = run(tmp_path / "alone", cutout=8)
+    assert main(["plot", str(tmp_path / "five"), alone, "--output", str(tmp_path / "runs.png")]) == DONE
+    assert capsys.readouterr().out.startswith("3 runs drawn")
 
 
 def test_the_picture_is_written_without_importing_keras(tmp_path):

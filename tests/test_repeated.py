@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import statistics
 import weakref
@@ -14,6 +15,7 @@ import pytest
 from davidnet_keras import Interrupted, Recipe, UserError, load_shapes, resume_runs, train, train_runs, training
 from davidnet_keras.cli import BAD_INPUT, DONE, main
 from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.series_folder import SeriesFolder
 
 RECIPE = Recipe(epochs=2, batch_size=24, width=2, learning_rate=0.1, seed=5, precision="float32", deterministic=True)
 SEEDS = (5, 6, 7)
@@ -159,6 +161,26 @@ def test_a_series_may_get_more_runs_but_not_fewer(straight, tmp_path):
     (tmp_path / "series" / "seed-5" / "result.json").unlink()
     with pytest.raises(UserError, match=r"result\.json is not a result"):
         resume_runs(tmp_path / "series", progress=False)
+
+
+def test_a_series_of_auto_precision_stays_one_however_often_it_goes_on(tmp_path):
+    recipe = replace(RECIPE, epochs=1, precision="auto")
+    start(tmp_path / "series", 1, recipe)
+    for n in (2, 2):
+        resume_runs(tmp_path / "series", n=n, progress=False)
+        assert SeriesFolder(tmp_path / "series").read_recipe()[0] == recipe
+    asked = [RunFolder(tmp_path / "series" / f"seed-{seed}").read_recipe()[0].precision for seed in (5, 6)]
+    assert asked[0] == "auto" and asked[1] in ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def test_finished_runs_stand_in_the_results_while_another_is_trained(straight, tmp_path):
+    shutil.copytree(straight.run_dir, tmp_path / "series")
+    shutil.rmtree(tmp_path / "series" / "seed-6")
+    with pytest.raises(KeyboardInterrupt):
+        resume_runs(tmp_path / "series", callbacks=Models((6, "batch", 0, 1), die), progress=False)
+    content = json.loads((tmp_path / "series" / "runs.json").read_text())
+    assert [result["seed"] for result in content["results"]] == [5, 7]
+    assert content["accuracy"]["n"] == 2
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": {"epochs": 0}}', '{"recipe": {}, "runs": 0}'])

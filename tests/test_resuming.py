@@ -238,6 +238,15 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, hook):
     assert folder.newest_checkpoint()[1] == (1, 0)
 
 
+def test_a_changed_momentum_reaches_the_optimizer_under_loss_scaling(tmp_path):
+    recipe = replace(RECIPE, epochs=2, precision="mixed_float16")
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path / "run", At("train", 1, 0, die), recipe=recipe)
+    changed = replace(recipe, momentum=0.8)
+    resumed = resume(tmp_path / "run", progress=False, recipe=changed, change_recipe=True)
+    assert float(resumed.model.optimizer.inner_optimizer.momentum) == pytest.approx(0.8)
+
+
 def test_a_changed_recipe_is_refused_unless_asked_for_and_then_recorded(tmp_path):
     folder = stop(tmp_path / "run", "train", 2, 0, every=None)
     longer = replace(RECIPE, epochs=4, learning_rate=0.05, momentum=0.8, weight_decay=0.0)
