@@ -12,7 +12,8 @@ from davidnet_keras.one_loop import compiled
 
 SIDE = 3  # of the kernel
 # A tile of m outputs along an axis is made from m + 2 inputs by m + 2 products. By m: the m + 1 points, as fractions,
-# where `transforms` evaluates its polynomials; infinity comes besides. They were sought at random, for little rounding.
+# where `toom_cook` evaluates its polynomials; infinity comes besides. They were sought for little rounding:
+# `python benchmarks/winograd_points.py`.
 POINTS = {
     3: [(3, 5), (-3, 5), (4, 3), (-4, 3)],
     4: [(0, 1), (2, 3), (-2, 3), (7, 5), (-7, 5)],
@@ -94,12 +95,17 @@ def winograd_conv2d(x, kernel):
 
 @functools.cache
 def transforms(tile):
+    """The matrices of `toom_cook` for a tile of so many outputs."""
+    return toom_cook([Fraction(*point) for point in POINTS[tile]])
+
+
+def toom_cook(points):
     """Matrices I (n, n), K (n, 3), O (tile, n), n = tile + 2: along an axis, outputs = O @ ((K @ w) * (I @ x)).
 
-    Two polynomials, w and the output, are multiplied by way of their values at n points (Toom-Cook); the transpose of
-    that is the convolution.
+    Two polynomials, w and the output, are multiplied by way of their values at n points: these, tile + 1 fractions, and
+    infinity (Toom-Cook). The transpose of that is the convolution.
     """
-    points = [Fraction(*point) for point in POINTS[tile]]
+    tile = len(points) - 1
     others = [[other for other in points if other != point] for point in points]
     inputs = [[*with_roots(rest), 0] for rest in others] + [with_roots(points)]
     weights = [prod(point - other for other in rest) for point, rest in zip(points, others, strict=True)]
