@@ -185,14 +185,20 @@ def test_the_layer_is_keras_conv2d_and_comes_back_from_its_config():
     assert again.get_config() == ours.get_config()
 
 
-def test_a_step_of_davidnet_is_the_same_by_every_way(monkeypatch):
-    """At width 64 and 32x32, so that every layer but the first takes the fast way."""
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_step_of_davidnet_is_the_same_by_every_way(monkeypatch, dtype):
+    """At width 64 and 32x32, so that every layer but the first takes the fast way.
+
+    In float64, for which it is not chosen, the gradients are held to 1e-9. In float32 the least rounding turns a
+    maximum or a ReLU of these pictures over now and then: the direct sum's own gradients were 2e-2 of the largest off
+    those of float64. There the loss counts, and each convolution's gradients, in the tests above.
+    """
     x = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
     y = np.array([0, 1, 2, 3])
 
     def stepped():
         keras.utils.set_random_seed(0)
-        model = DavidNet(l2=0.1, dropout=0.0, width=64)
+        model = DavidNet(l2=0.1, dropout=0.0, width=64, dtype=dtype)
         model.adapt(x)
         model.compile(MomentumSGD(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         before = [np.asarray(value) for value in model.trainable_variables]
@@ -200,11 +206,13 @@ def test_a_step_of_davidnet_is_the_same_by_every_way(monkeypatch):
         return loss, [np.asarray(after) - start for after, start in zip(model.trainable_variables, before, strict=True)]
 
     seen = []
+    monkeypatch.setattr(convolution, "choose", lambda shape, kernel_shape, _: choose(shape, kernel_shape, "float32"))
     monkeypatch.setattr(convolution, "winograd_conv2d", lambda *args: seen.append(1) or winograd_conv2d(*args))
     loss, changes = stepped()
     assert len(seen) == 7
     monkeypatch.setattr(convolution, "choose", lambda *args: plain_conv2d)
     plain_loss, plain_changes = stepped()
     np.testing.assert_allclose(loss, plain_loss, rtol=1e-5)
-    for change, plain in zip(changes, plain_changes, strict=True):
-        np.testing.assert_allclose(change, plain, rtol=0, atol=1e-3 * np.abs(plain).max())
+    if dtype == "float64":
+        for change, plain in zip(changes, plain_changes, strict=True):
+            np.testing.assert_allclose(change, plain, rtol=0, atol=1e-9 * np.abs(plain).max())
