@@ -50,7 +50,8 @@ def load_cifar10(data_dir=None):
             the Keras cache, and downloads the archive, 170 MB, into it where there is nothing.
 
     Returns:
-        `(x_train, y_train), (x_test, y_test)`.
+        `(x_train, y_train), (x_test, y_test)`. A `train_dataset` or `test_dataset` made from them holds no copy: do not
+        change them while it is in use.
 
     Raises:
         DataError: A file is missing, damaged, malicious or not of this data set, or the download failed.
@@ -70,7 +71,8 @@ def load_cifar100(data_dir=None):
             itself. `None` (default) takes the Keras cache, as for `load_cifar10`; the download is 169 MB.
 
     Returns:
-        `(x_train, y_train), (x_test, y_test)`.
+        `(x_train, y_train), (x_test, y_test)`. A `train_dataset` or `test_dataset` made from them holds no copy: do not
+        change them while it is in use.
 
     Raises:
         DataError: A file is missing, damaged, malicious or not of this data set, or the download failed.

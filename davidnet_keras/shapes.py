@@ -31,7 +31,8 @@ def load_shapes(train=2_500, test=1_000, seed=0):
         seed: Integer, 0 or more. The same seed gives the same images, and more of them begin with the same ones.
 
     Returns:
-        `(x_train, y_train), (x_test, y_test)`.
+        `(x_train, y_train), (x_test, y_test)`. A `train_dataset` or `test_dataset` made from them holds no copy: do not
+        change them while it is in use.
 
     Raises:
         ValueError: A number is not an integer or too small.
