@@ -62,7 +62,7 @@ def train_runs(
         )
     with SeriesFolder.create(run_dir or training.default_run_dir(recipe, dataset)) as folder:
         plan = {"runs": n, "dataset": dataset, "checkpoint_every": checkpoint_every}
-        return train_missing(folder, recipe, plan, data_dir, callbacks, progress)
+        return train_missing(folder, recipe, plan, data_dir, callbacks, progress, recipe.precision)
 
 
 def resume_runs(run_dir, data_dir=None, n=None, callbacks=no_callbacks, progress=True, checkpoint_every=None):
@@ -123,7 +123,7 @@ def precision_begun(folder, recipe, plan, data_dir):
     return conditions["precision"]
 
 
-def train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision=None):
+def train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision):
     """Train what is not there yet, and record each run; returns the `Series`.
 
     `precision` is what the runs that are begun here get in place of the recipe's.
@@ -137,7 +137,7 @@ def train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision
                 raise Interrupted(stop.received, f"{len(results)} of {len(seeds)} runs", folder.path, "resume_runs")
             if progress:
                 print(f"Run {place + 1} of {len(seeds)}, seed {seed}")
-            one = dataclasses.replace(recipe, seed=seed, precision=precision or recipe.precision)
+            one = dataclasses.replace(recipe, seed=seed, precision=precision)
             train_one(folder, one, plan, data_dir, callbacks(seed), progress, stop)
             forget_models()
             results[seed] = result_of_finished(folder.run(seed), seed)
