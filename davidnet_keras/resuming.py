@@ -1,5 +1,7 @@
 """Run folder -> the rest of its run."""
 
+import warnings
+
 from davidnet_callbacks import read_history
 from davidnet_callbacks.dawnbench import earlier_lines
 from davidnet_callbacks.history_file import earlier_epochs
@@ -18,6 +20,7 @@ from davidnet_keras.training import (
     fit,
     held_out,
     load,
+    surroundings,
 )
 
 COLUMNS = ("learning_rate", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")  # every run's, at least
@@ -70,6 +73,7 @@ def resume(
         if changes:
             before["changes"] = [*before.get("changes", []), {"after": str(done), "changed": changes}]
             folder.write_recipe(recipe, **before)
+        warn_of_other_surroundings(before)
         if progress:
             print(f"Going on after {done} of {recipe.epochs}.")
         return fit(model, recipe, data, folder, done, state, callbacks, progress, every, stop)
@@ -90,6 +94,15 @@ def same_data(run_dir, before, data_dir):
     if fingerprint(data) != before["data"]:
         raise UserError(f"These are not the pictures that {run_dir} was trained on; give the same --data-dir as then.")
     return data
+
+
+def warn_of_other_surroundings(before):
+    """Name what differs from when the run was begun, and costs it the same bits."""
+    now = surroundings()
+    differing = [name for name in now if name in before and before[name] != now[name]]
+    if differing:
+        pairs = "; ".join(f"{name}={now[name]}, begun with {before[name]}" for name in differing)
+        warnings.warn(f"The run goes on, but not to the bits of one that never stopped: {pairs}.", stacklevel=3)
 
 
 def load_into(model, path, recipe):

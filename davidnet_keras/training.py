@@ -156,6 +156,13 @@ def conditions(dataset, data, precision, reason):
         "data": fingerprint(data),
         "precision": precision,
         "precision_reason": reason,
+        **surroundings(),
+    }
+
+
+def surroundings():
+    """What the last bits of a result depend on beside recipe, data and precision."""
+    return {
         # On a GPU and in Winograd's coarse tiles float32 is rounded more where TensorFlow's switch allows it.
         "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
         "device": device(),

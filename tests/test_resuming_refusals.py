@@ -88,6 +88,15 @@ def test_conditions_that_no_run_writes_are_refused(run, name, value):
     refused(run, f"its {name}")
 
 
+def test_what_costs_a_run_its_bits_is_warned_of(run):
+    folder = RunFolder(run)
+    recipe, conditions = folder.read_recipe()
+    versions = conditions["versions"] | {"tensorflow": "2.0"}
+    folder.write_recipe(recipe, **conditions | {"tensor_float_32": False, "versions": versions})
+    with pytest.warns(UserWarning, match="tensor_float_32=True, begun with False; versions=.*'tensorflow': '2.0'"):
+        assert len(resume(run, progress=False).history["epoch"]) == RECIPE.epochs
+
+
 def test_the_command_line_says_what_is_wrong_with_a_name_or_a_flag(capsys, tmp_path):
     for arguments in (["--resume", "x" * 300], ["--change-recipe"], ["predict", "x" * 300, "a.png"]):
         assert main(arguments) == 2
