@@ -153,7 +153,7 @@ def summary(result, seconds):
     """One line: final and best accuracy on the test set, or what was held out, time, run folder and its plot."""
     from davidnet_keras.run_folder import RunFolder
 
-    tested = "Held-out" if RunFolder(result.run_dir).read_recipe()[0].hold_out else "Test"
+    tested = RunFolder(result.run_dir).read_recipe()[0].tested_on.capitalize()
     accuracy = [100 * value for value in result.history["val_accuracy"]]
     best = max(range(len(accuracy)), key=accuracy.__getitem__)
     return (

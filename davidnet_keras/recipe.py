@@ -16,6 +16,7 @@ Views = Literal["one", "mirror", "mirror_and_shifts"]
 MAX_EPOCHS = 1_000_000
 MAX_BATCH_SIZE = 1_000_000
 MAX_WIDTH = 4096
+MAX_SHARE = 0.1  # of the weights, at a step of muon: sgd's decay, 5e-4, is a slip there
 
 
 def setting(default, help, above=None, at_least=None, below=None, at_most=None):
@@ -102,6 +103,11 @@ class Recipe:
         return 1 if self.optimizer == "muon" else self.batch_size
 
     @property
+    def tested_on(self):
+        """The pictures that the accuracies are of, in a word."""
+        return "held-out" if self.hold_out else "test"
+
+    @property
     def drawn_by(self):
         """What the batches of an epoch follow from, beside the data."""
         return [self.batch_size, self.seed]
@@ -137,6 +143,12 @@ def check_together(recipe):
         raise UserError(
             "Muon's rate is for convolutions only; give bias_rate and head_rate too, as RECIPES['fast'] does. "
             f"Received: bias_rate={recipe.bias_rate}, head_rate={recipe.head_rate}"
+        )
+    if recipe.optimizer == "muon" and recipe.l2 > MAX_SHARE:
+        raise UserError(
+            f"With muon, weight decay times batch size is the share that each step takes off the weights beside the "
+            f"convolutions'; keep it at {MAX_SHARE} or less, as RECIPES['fast'] does with 2e-6. "
+            f"Received: weight_decay={recipe.weight_decay}, batch_size={recipe.batch_size}"
         )
 
 

@@ -42,7 +42,7 @@ def train_runs(
         dataset, data_dir, progress, checkpoint_every: as `train`.
 
     Returns:
-        `Series(results, accuracy, run_dir)`; the models stand in the runs' folders.
+        `Series(results, accuracy, accuracy_views, run_dir, tested)`; the models stand in the runs' folders.
 
     Raises:
         UserError, OSError: as `train`; runs that are finished stay, and `resume_runs` goes on.
@@ -143,8 +143,8 @@ def train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision
             results[seed] = result_of_finished(folder.run(seed), seed)
             record(folder, recipe, plan, results)
         if progress:
-            print(line_of(results[seed]))
-    return series_of(results, folder)
+            print(line_of(results[seed], recipe.tested_on))
+    return series_of(results, folder, recipe)
 
 
 def train_one(folder, recipe, plan, data_dir, callbacks, progress, stop):
@@ -188,17 +188,18 @@ def result_of_finished(run, seed):
     return {"seed": seed, **result}
 
 
-def series_of(results, folder):
+def series_of(results, folder, recipe):
     """The `Series` of {seed: result}, by seed."""
     results = [results[seed] for seed in sorted(results)]
-    return Series(results, over_runs(results, "accuracy"), over_runs(results, "accuracy_views"), folder.path)
+    figures = [over_runs(results, name) for name in ("accuracy", "accuracy_views")]
+    return Series(results, *figures, folder.path, recipe.tested_on)
 
 
 def record(folder, recipe, plan, results):
     """runs.json and runs.png of the {seed: result} so far."""
     from davidnet_callbacks import atomic_write, plot_runs
 
-    series = series_of(results, folder)
+    series = series_of(results, folder, recipe)
     together = {name: (figure := getattr(series, name)) and figure._asdict() for name in ("accuracy", "accuracy_views")}
     folder.write(recipe, {"results": series.results, **together}, **plan)
     if results:

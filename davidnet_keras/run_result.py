@@ -49,7 +49,7 @@ def tested_with_views(model, views, test_data, announce):
     began = time.perf_counter()
     test = model.evaluate(test_dataset(*test_data, BATCH_SIZE), verbose=0, return_dict=True)
     if announce:
-        print(f"With {views} views of each test picture: {100 * test['accuracy']:.2f} %.")
+        print(f"With {views} views of each picture: {100 * test['accuracy']:.2f} %.")
     return {"views": views, "accuracy_views": test["accuracy"], "seconds_views": time.perf_counter() - began}
 
 

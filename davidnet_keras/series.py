@@ -13,14 +13,16 @@ class Series(NamedTuple):
     accuracy: MeanInterval  # of the accuracies: n, mean, standard_deviation, interval
     accuracy_views: MeanInterval | None  # of those with several views of each test picture, where the recipe has them
     run_dir: Path
+    tested: str = "test"  # or "held-out": the pictures that the accuracies are of
 
     def __str__(self):
         """The runs together, in a line or two."""
         n = self.accuracy.n
-        text = f"{n} run{'s' * (n > 1)}: mean test accuracy {in_words(self.accuracy)}; {self.run_dir}/runs.png"
+        text = f"{n} run{'s' * (n > 1)}: mean {self.tested} accuracy {in_words(self.accuracy)}; {self.run_dir}/runs.png"
         if self.accuracy_views is None:
             return text
-        return f"{text}\nWith {self.results[0]['views']} views of each test picture: {in_words(self.accuracy_views)}"
+        views = f"With {self.results[0]['views']} views of each {self.tested} picture"
+        return f"{text}\n{views}: {in_words(self.accuracy_views)}"
 
 
 def in_words(figure):
@@ -40,14 +42,14 @@ def over_runs(results, name):
     return None if not values or None in values else mean_interval(values)
 
 
-def line_of(result):
-    """A run in one line."""
+def line_of(result, tested="test"):
+    """A run in one line; `tested` as in `Series`."""
     from davidnet_keras.cost import cost_text
 
     minutes, seconds = divmod(round(result["seconds"]), 60)
     cost = "" if result.get("petaflop") is None else f", {cost_text(1e15 * result['petaflop'])}"
     views = f" ({100 * result['accuracy_views']:.2f} % with {result['views']} views)" if "views" in result else ""
     return (
-        f"seed {result['seed']}: test accuracy {100 * result['accuracy']:.2f} %{views}, {result['epochs']} epochs, "
+        f"seed {result['seed']}: {tested} accuracy {100 * result['accuracy']:.2f} %{views}, {result['epochs']} epochs, "
         f"{minutes} min {seconds} s{cost}"
     )

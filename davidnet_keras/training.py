@@ -71,8 +71,8 @@ def train(
         run_dir: folder to write, new or empty; None: `runs/<recipe>-<dataset>-<time>`.
         callbacks: further `keras.callbacks.Callback` objects, run before the checkpoint of each epoch. One that has
             state keeps it over a `resume` by `get_state()`, a dict of plain values and NumPy arrays, and
-            `set_state(state)`; Keras's EarlyStopping, ReduceLROnPlateau, ModelCheckpoint and SwapEMAWeights need
-            nothing.
+            `set_state(state)`; Keras's EarlyStopping, ModelCheckpoint and SwapEMAWeights need nothing. One that sets
+            the learning rate has no effect: the schedule sets it at every batch.
         progress: bool, whether to show progress bars and the epoch table.
         checkpoint_every: batches between checkpoints inside an epoch; None: only after each epoch.
         stop: `StopSignals` to look at afterwards, for a signal that came when the run was as good as over; None: new.

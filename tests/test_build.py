@@ -97,6 +97,7 @@ def test_muon_and_sgd_scale_their_rates_as_they_must():
         ({"whitening": False}, "whitening="),
         ({"identity_start": False}, "identity_start="),
         ({"optimizer": "muon"}, "bias_rate="),
+        ({"optimizer": "muon", "bias_rate": 27.0, "head_rate": 343.0}, "weight_decay=0.0005, batch_size=512"),
         ({"network": "resnet"}, "network="),
         ({"test_views": "two"}, "test_views="),
         ({"label_smoothing": 1.0}, "label_smoothing="),

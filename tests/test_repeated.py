@@ -230,6 +230,12 @@ def test_runs_are_told_in_a_line_each_and_together(tmp_path, capsys):
     assert capsys.readouterr().out.strip().splitlines()[-1] == lines[-1]
 
 
+def test_a_series_says_that_it_was_tested_on_pictures_held_out(tmp_path, capsys):
+    assert main([*TINY, "--runs", "1", "--hold-out", "8", "--run-dir", str(tmp_path / "series")]) == DONE
+    out = capsys.readouterr().out
+    assert "held-out accuracy" in out and "mean held-out accuracy" in out and "test accuracy" not in out
+
+
 def refused(capsys, *argv):
     """The one sentence with which the command line refuses these arguments."""
     assert main(argv) == BAD_INPUT
