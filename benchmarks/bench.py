@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 GFLOP = 6 * 0.379  # a picture's train step
 # A step's gigabytes are given back to the system and fetched again, page by page, unless malloc keeps them.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
+NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}  # which only some of the programs would use
 
 
 def main():
@@ -59,7 +60,7 @@ def collect(figures, program, *words):
     print("...", program, *words, file=sys.stderr, flush=True)
     done = subprocess.run(
         [sys.executable, HERE / program, "--json", *words],
-        env=os.environ | KEEP_MEMORY,
+        env=os.environ | KEEP_MEMORY | NO_GPU,
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -46,7 +46,7 @@ def choose(shape, kernel_shape, dtype):
     """
     _, height, width, channels = shape
     narrow = min(channels, kernel_shape[-1])
-    if tf.config.list_physical_devices("GPU") or tf.distribute.has_strategy() or None in (height, width):
+    if tf.config.get_visible_devices("GPU") or tf.distribute.has_strategy() or None in (height, width):
         return plain_conv2d
     if dtype == "float32" and narrow >= 64 and cut(height).products * cut(width).products <= 4 * height * width:
         return winograd_conv2d

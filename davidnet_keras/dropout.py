@@ -39,16 +39,19 @@ class Dropout(keras.layers.Layer):
         self.seed = random.randrange(2**31) if seed is None else int(seed)
 
     def build(self, input_shape):
-        """Create the state: the seed and how many masks were drawn, (2,) int32."""
+        """Create the state: the seed and how many masks were drawn, (2,) int64.
+
+        Not int32: TensorFlow keeps variables of that type on the host, and a step compiled for a GPU refuses them.
+        """
 
         def start(shape, dtype=None):
-            return tf.constant([self.seed, 0], tf.int32)
+            return tf.constant([self.seed, 0], tf.int64)
 
         # A weight holds the seed too, so that a model whose layers were made without one reloads its masks.
         self.state = self.add_weight(
             name="state",
             shape=(2,),
-            dtype="int32",
+            dtype="int64",
             initializer=start,
             trainable=False,
             aggregation="only_first_replica",
@@ -85,7 +88,8 @@ def drop(x, key, rate, compiled=True):
     if compiled:
         one_pass = one_loop.compiled(masked, tf.TensorSpec(x.shape, x.dtype), tf.TensorSpec([2], tf.uint32), rate=rate)
     else:
-        one_pass = functools.partial(masked, rate=rate)
+        # TensorFlow makes an int32 range on the host, and copies it to the GPU.
+        one_pass = functools.partial(masked, rate=rate, places=tf.int64)
 
     @tf.custom_gradient
     def forward(x):
@@ -94,9 +98,9 @@ def drop(x, key, rate, compiled=True):
     return forward(x)
 
 
-def masked(x, key, rate):
-    """The mask of this key and rate, applied to x."""
-    place = tf.cast(tf.reshape(tf.range(tf.size(x)), tf.shape(x)), tf.uint32)
+def masked(x, key, rate, places=tf.int32):
+    """The mask of this key and rate, applied to x, whose elements are counted in the type `places`."""
+    place = tf.cast(tf.reshape(tf.range(tf.size(x, places)), tf.shape(x)), tf.uint32)
     keep = random_bits(place, key) >= tf.constant(min(round(rate * STEPS), STEPS - 1), tf.uint32)
     # where() rather than a product with a cast mask: no infinities times zero.
     return tf.where(keep, x * tf.cast(1 / (1 - rate), x.dtype), tf.zeros([], x.dtype))

@@ -15,7 +15,7 @@ def one_loop(function, *tensors):
         function: takes and returns tensors; a function of a module, for what is compiled is kept with it.
         *tensors: its arguments. XLA compiles anew for each batch size that comes.
     """
-    if tf.config.list_physical_devices("GPU") or any(x.shape.rank is None for x in tensors):
+    if tf.config.get_visible_devices("GPU") or any(x.shape.rank is None for x in tensors):
         return function(*tensors)
     return compiled(function, *(tf.TensorSpec(any_batch(x.shape), x.dtype) for x in tensors))(*tensors)
 

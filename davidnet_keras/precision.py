@@ -20,7 +20,7 @@ def choose_precision(requested="auto"):
     """
     if requested != "auto":
         return requested, "as asked"
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         return for_gpu([tf.config.experimental.get_device_details(gpu) for gpu in gpus])
     return for_cpu(cpu_flags())
@@ -28,7 +28,7 @@ def choose_precision(requested="auto"):
 
 def device():
     """What TensorFlow will train on, in words; says so if there is an NVIDIA GPU that it does not see."""
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         names = {tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus}
         return f"{len(gpus)} x {', '.join(sorted(names))}"
