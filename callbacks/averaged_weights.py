@@ -89,6 +89,9 @@ class Lookahead(AveragingCallback):
     At the end of training the weights are the slow copy: set with the very last step, so that the last validation is
     theirs, or when training ends early. The optimizer's own state goes on as if nothing had happened.
 
+    Not together with a callback that sets the weights when training ends, such as EarlyStopping with
+    `restore_best_weights`: the later of the two in the list would win.
+
     Args:
         every: int, steps from one update to the next, counted from the beginning of training. Default: 5.
         decay: share of the slow copy that an update keeps: a float in [0, 1), or a function that gets the share of
@@ -139,6 +142,8 @@ class AverageWeights(AveragingCallback):
 
     Training goes on with the weights as they are. Each validation of `fit` sees the average, and when training ends the
     average is what the model keeps. In between, where callbacks save at an epoch's end, the model has its own weights.
+    So EarlyStopping with `restore_best_weights` would restore weights that were never validated, or the average would
+    overwrite them: use one of the two.
 
     `use_ema=True` of Keras's optimizers does so for trainable weights only: batch normalisation then has the statistics
     of other weights than those that it is evaluated with.

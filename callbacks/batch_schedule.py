@@ -32,9 +32,13 @@ class BatchSchedule:
         several = (getattr(self.model, "steps_per_execution", 1) or 1) > 1
         by_table = several or StepTable.is_cheaper(self.model)
         self._table = StepTable.installed(self.model) if by_table else None
+        self._asked_for_the_end = False
 
     def on_epoch_begin(self, epoch, logs=None):
         self._scheduled = self._variable()
+        if not self._asked_for_the_end:  # a schedule that is too short fails now, not in the last epoch
+            self._asked_for_the_end = True
+            self._value_at(max(epoch + 1, (self.params or {}).get("epochs") or 0))
         self._values = self._values_of(epoch)
         set_variable(self._scheduled, self._values[0])
         if self._table is not None:

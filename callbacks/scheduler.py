@@ -21,7 +21,8 @@ class BatchLearningRateScheduler(BatchSchedule, keras.callbacks.LearningRateSche
     beside a `make_train_function` of your own, the optimizer's variable is set before each batch.
 
     Args:
-        schedule: function of progress in epochs (float) that returns the rate (float), such as `PiecewiseLinear`.
+        schedule: function of progress in epochs (float), from 0 to the number of epochs, that included, which returns
+            the rate (float), such as `PiecewiseLinear`.
         verbose: 1 prints the rate that each epoch starts with. Default: 0.
         steps_per_epoch: batches an epoch. Needed only where `fit` cannot know it, as for a generator.
 

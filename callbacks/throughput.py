@@ -98,6 +98,16 @@ class Throughput(keras.callbacks.Callback):
         logs.update(measured)
         self._rows.append({"epoch": epoch + 1} | measured)
 
+    def get_state(self):
+        """The seconds of training before this epoch and in it, for a run that is stopped inside; see `set_state`."""
+        return {"train_seconds": self._clock.seconds, "epoch_seconds": self._clock.so_far() - self._clock.seconds}
+
+    def set_state(self, state):
+        """Go on from the seconds that `get_state` gave. Call it after `on_epoch_begin`; before, it does nothing."""
+        if self._begun:
+            self._clock = TrainingClock(state["train_seconds"])
+            self._clock.start(state["epoch_seconds"])
+
     def _restore(self, epoch):
         """Set the clock to where it was after `epoch` epochs."""
         rows = rows_before(self.history, epoch) if epoch and self.history is not None else self._rows

@@ -22,9 +22,9 @@ class TrainingClock:
         self.last = 0.0
         self._start = None
 
-    def start(self):
-        """Begin an interval, as an epoch does."""
-        self._start = perf_counter()
+    def start(self, earlier=0.0):
+        """Begin an interval, as an epoch does, or go on with one that has taken so many seconds already."""
+        self._start = perf_counter() - earlier
 
     def so_far(self):
         """The sum, with what has passed of an interval that is running."""

@@ -1,7 +1,10 @@
 """CIFAR-10 and CIFAR-100 from a folder, the official archive or the Keras cache."""
 
+import contextlib
 import os
 from pathlib import Path
+
+import filelock
 
 from davidnet_keras.cifar_files import DataError, Layout, read_files
 
@@ -130,6 +133,14 @@ def _load_cached(layout):
     return _load(layout, _download(layout, cache))
 
 
+def _locked(path):
+    """A context without a second process: Keras writes over the file that another is downloading."""
+    try:
+        return filelock.FileLock(path).acquire()
+    except OSError:  # a folder that cannot be written: nothing is downloaded into it
+        return contextlib.nullcontext()
+
+
 def _download(layout, cache):
     """The archive in the Keras cache. Its hash is checked even when it was there: half a file is fetched again."""
     import keras  # here, so that reading a folder does not wait for the backend
@@ -137,7 +148,9 @@ def _download(layout, cache):
     names = [path.name for path in _cached_archives(layout, cache)]
     name = next((name for name in names if (cache / name).is_file()), names[0])
     try:
-        return keras.utils.get_file(name, layout.url, file_hash=layout.sha256, hash_algorithm="sha256")
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(cache / f"{name}.lock"):
+            return keras.utils.get_file(name, layout.url, file_hash=layout.sha256, hash_algorithm="sha256")
     except Exception as error:  # get_file raises plain Exception when the network fails
         raise DataError(
             f"Cannot download {layout.url} ({error}): check the network, or fetch the file elsewhere "

@@ -35,8 +35,14 @@ class Network(SumLossModel):
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "name": self.name,
             "trainable": self.trainable,
+            "frozen": [layer.name for layer in self.layers if not layer.trainable],
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**config)
+        settings = dict(config)
+        frozen = settings.pop("frozen", ())
+        model = cls(**settings)
+        for name in frozen:
+            model.get_layer(name).trainable = False
+        return model

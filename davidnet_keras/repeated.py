@@ -1,6 +1,7 @@
 """One recipe trained several times, seed after seed, and what the runs say together."""
 
 import dataclasses
+import warnings
 
 from davidnet_keras.errors import UserError
 from davidnet_keras.model_file import check_model_file
@@ -205,8 +206,13 @@ def record(folder, recipe, plan, results):
     if results:
         runs = [(recipe.name, folder.run(seed).path) for seed in sorted(results)]
         title = f"{recipe.name} on {plan['dataset']}, {len(results)} of {plan['runs']} runs"
+        try:
+            figure = plot_runs(runs, title=title)
+        except ValueError as error:  # an edited history of a finished run is no reason not to train the others
+            warnings.warn(f"{folder.picture} is not drawn: {error}", stacklevel=2)
+            return
         with atomic_write(folder.picture) as temporary:
-            plot_runs(runs, title=title).savefig(temporary)
+            figure.savefig(temporary)
 
 
 def seeded(recipe, place):

@@ -19,6 +19,7 @@ from davidnet_callbacks import (
     OneCycleTriangle,
     PlotCurves,
     atomic_write,
+    plot_history,
     plot_schedule,
     read_history,
 )
@@ -232,8 +233,11 @@ def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoin
             callbacks=ContinuedCallbacks(checkpoints.callbacks, model, done, state, epochs, steps),
         )
         history = read_history(folder.history)
+        if done.epochs == epochs:  # there was no epoch left, and so nothing that PlotCurves would have drawn
+            with atomic_write(folder.curves) as temporary:
+                plot_history(history).savefig(temporary)
         hours = earlier_lines(folder.log, len(history["epoch"]))[1]
-        folder.finish(model, result_of(model, recipe, history, hours, data, progress))
+        folder.finish(model, result_of(model, recipe, history, hours, data, progress, changed=bool(callbacks)))
     return Run(model, read_history(folder.history), folder.path)
 
 

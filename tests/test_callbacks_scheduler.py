@@ -176,6 +176,16 @@ def test_an_error_in_the_schedule_itself_comes_through():
         begun(BatchLearningRateScheduler(schedule))
 
 
+def test_a_schedule_that_does_not_reach_the_end_fails_before_the_first_step():
+    rates, model = [0.1, 0.01, 0.001], compiled()
+    before = model.get_weights()
+    with pytest.raises(IndexError):
+        fitted_rates(BatchLearningRateScheduler(lambda progress: rates[int(progress)]), model)
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])
+    short = fitted_rates(BatchLearningRateScheduler(lambda progress: rates[min(int(progress), 2)]), model)
+    np.testing.assert_allclose(short.batches, np.repeat(rates, 4), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "schedule", [0.1, None, lambda epoch, lr: lr, lambda: 0.1, keras.optimizers.schedules.CosineDecay(0.1, 10)]
 )

@@ -189,6 +189,23 @@ def test_a_resumed_run_has_the_times_of_the_whole_run(tmp_path, clock, kind):
     assert read_history(tmp_path / "h.csv")["seconds_to_target"][1:] == [7200] * 3
 
 
+def test_a_run_that_goes_on_inside_an_epoch_counts_all_of_it(clock):
+    stopped, resumed = Throughput(images_per_epoch=60), Throughput(images_per_epoch=60)
+    for callback in (stopped, resumed):
+        callback.set_model(compiled())
+        callback.on_train_begin()
+    stopped.on_epoch_begin(0)
+    clock.now += 5
+    state = stopped.get_state()
+    clock.now += 1000
+    resumed.set_state(state)  # too early to tell
+    resumed.on_epoch_begin(0)
+    resumed.set_state(state)
+    clock.now += 1
+    resumed.on_epoch_end(0)
+    assert (resumed.images_per_second, resumed.train_seconds) == (10, 6)
+
+
 def test_a_second_fit_starts_anew(clock):
     callback = Throughput(0.5, images_per_epoch=1)
     run(callback, clock, [0.6])

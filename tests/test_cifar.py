@@ -11,6 +11,7 @@ import tarfile
 import tracemalloc
 import zlib
 
+import filelock
 import numpy as np
 import pytest
 
@@ -249,6 +250,33 @@ def test_half_a_download_is_not_taken(tmp_path, no_network):
     cache.mkdir(parents=True)
     write_archive(cache / "cifar-10-batches-py-target_archive", cifar.CIFAR10)  # whole, but not the official hash
     assert_refused(None, "Cannot download", cifar.CIFAR10.url)
+
+
+def test_two_processes_download_one_after_the_other(tmp_path, no_network, monkeypatch):
+    lock = tmp_path / "keras" / "datasets" / "cifar-10-batches-py-target_archive.lock"
+
+    def held(*_, **__):
+        with pytest.raises(filelock.Timeout):
+            filelock.FileLock(lock).acquire(timeout=0)
+        raise OSError("as it should be")
+
+    monkeypatch.setattr("keras.utils.get_file", held)
+    assert_refused(None, "as it should be")
+    filelock.FileLock(lock).acquire(timeout=0).lock.release()
+
+
+def test_an_archive_in_a_folder_that_cannot_be_written_is_read(tmp_path, monkeypatch, no_network):
+    cache = tmp_path / "keras" / "datasets"
+    cache.mkdir(parents=True)
+    archive = write_archive(cache / "cifar-10-batches-py-target_archive", cifar.CIFAR10)
+    sha256 = no_network.src.utils.file_utils.hash_file(str(archive))
+    monkeypatch.setattr(cifar, "CIFAR10", dataclasses.replace(cifar.CIFAR10, sha256=sha256))
+
+    def denied(*_):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", denied)
+    assert_loaded(load_cifar10(), cifar.CIFAR10)
 
 
 def test_no_network_names_the_address_and_the_other_way(tmp_path, no_network):

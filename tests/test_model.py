@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import davidnet_keras
 from davidnet_keras import Augmentation, DavidNet, MomentumSGD, RandomFlip, test_dataset, train_dataset
 
 SETTINGS = {"num_classes": 7, "width": 4, "logit_scale": 0.5, "dropout": 0.1, "l2": 0.25}
@@ -108,6 +109,19 @@ def test_saving_in_the_middle_keeps_settings_precision_masks_and_optimizer(tmp_p
         np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
 
 
+def test_frozen_layers_stay_frozen_in_a_saved_model(tmp_path):
+    model, x, y = fitted()
+    model.get_layer("prep").trainable = False
+    model.compile(MomentumSGD(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(x, y, batch_size=8, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = davidnet_keras.load_model(tmp_path / "model.keras")
+    assert [layer.name for layer in loaded.layers if not layer.trainable] == ["prep"]
+    before = loaded.get_layer("prep").conv.kernel.numpy()
+    loaded.fit(x, y, batch_size=8, verbose=0)
+    np.testing.assert_array_equal(loaded.get_layer("prep").conv.kernel.numpy(), before)
+
+
 def test_a_saved_model_predicts_on_uint8_once_the_package_is_imported(tmp_path):
     model, x, _ = fitted()
     model.save(tmp_path / "model.keras")
@@ -123,9 +137,16 @@ def test_a_saved_model_predicts_on_uint8_once_the_package_is_imported(tmp_path):
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_keeps_weights_statistics_and_logits_in_float32(dtype):
     model, x, _ = fitted(dtype)
-    assert {weight.dtype for weight in model.weights if weight.dtype != "int32"} == {"float32"}
+    assert {weight.dtype for weight in model.weights if weight.dtype != "int64"} == {"float32"}
     assert model(x).dtype == tf.float32
     assert model.get_layer("prep")(tf.zeros((1, 32, 32, 3))).dtype == dtype.removeprefix("mixed_")
+
+
+def test_no_variable_of_a_step_is_kept_on_the_host():
+    """TensorFlow keeps int32 variables there; a step that is compiled for a GPU then ends with an error."""
+    model, _, _ = fitted()
+    assert model.settings["dropout"]
+    assert "int32" not in {variable.dtype for variable in [*model.variables, *model.metrics_variables]}
 
 
 def test_pictures_are_channels_last_whatever_keras_is_set_to():

@@ -137,6 +137,15 @@ def test_an_interrupted_series_keeps_resumes_and_begins(straight, tmp_path):
     assert (again.results, again.accuracy) == (series.results, series.accuracy)
 
 
+def test_an_edited_history_of_a_finished_run_costs_the_picture_only(tmp_path):
+    short = replace(RECIPE, epochs=1)
+    start(tmp_path / "series", 1, short)
+    history = tmp_path / "series" / "seed-5" / "history.csv"
+    history.write_text(history.read_text().replace("\n1,", "\n1.0,"))
+    with pytest.warns(UserWarning, match=r"runs\.png is not drawn"):
+        assert len(resume_runs(tmp_path / "series", n=2, progress=False).results) == 2
+
+
 def test_a_signal_in_the_last_moments_of_a_run_ends_the_series_after_it(straight, tmp_path):
     mine = Models((5, "epoch", 1, 0), lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted, match=r"after 1 of 3 runs; davidnet_keras\.resume_runs\(") as stopped:
@@ -231,7 +240,7 @@ def test_runs_are_told_in_a_line_each_and_together(tmp_path, capsys):
 
 
 def test_a_series_says_that_it_was_tested_on_pictures_held_out(tmp_path, capsys):
-    assert main([*TINY, "--runs", "1", "--hold-out", "8", "--run-dir", str(tmp_path / "series")]) == DONE
+    assert main([*TINY, "--runs", "2", "--hold-out", "8", "--run-dir", str(tmp_path / "series")]) == DONE
     out = capsys.readouterr().out
     assert "held-out accuracy" in out and "mean held-out accuracy" in out and "test accuracy" not in out
 

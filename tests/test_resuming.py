@@ -187,7 +187,9 @@ def test_a_run_killed_before_its_last_checkpoint_became_the_model_is_finished(st
         patch.setattr(RunFolder, "finish", lambda *_: die())
         start(tmp_path / "run", Witness())
     assert RunFolder(tmp_path / "run").saved()[-1] == (3, 0)
+    (tmp_path / "run" / "curves.png").unlink()  # as after a kill before the last drawing
     assert_same_end(straight, resume(tmp_path / "run", progress=False, callbacks=[Witness()]))
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 10_000
 
 
 def test_a_run_that_a_callback_had_ended_does_not_go_on(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from davidnet_keras import Recipe, SumLossModel, UserError, load_shapes, resume,
 from davidnet_keras.run_folder import RunFolder
 
 RECIPE = Recipe(epochs=3, batch_size=24, width=2, learning_rate=0.1, seed=5, cutout=4, precision="float32")
+RECIPE_OF_ONE = replace(RECIPE, epochs=1)
 FILES = {"recipe.json", "history.csv", "curves.png", "lr.png", "log.tsv", "result.json", "model.keras"}
 PNG = b"\x89PNG\r\n\x1a\n"
 pytestmark = pytest.mark.usefixtures("few_pictures")
@@ -170,6 +171,19 @@ def test_a_callback_may_stop_the_run_early(tmp_path):
     assert RunFolder(stopped.run_dir).read_result()["epochs"] == 2
     assert stopped.history["epoch"] == [1, 2]
     assert {entry.name for entry in stopped.run_dir.iterdir()} - {".lock"} == FILES
+
+
+def test_the_result_is_the_saved_models_though_a_callback_changed_the_weights_at_the_end(tmp_path):
+    class Forget(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            self.model.set_weights([0 * weight for weight in self.model.get_weights()])
+
+    run = train_shapes(tmp_path / "run", RECIPE_OF_ONE, callbacks=[Forget()])
+    x, y = load_shapes()[1]
+    model = keras.saving.load_model(run.run_dir / "model.keras")
+    accuracy = RunFolder(run.run_dir).read_result()["accuracy"]
+    assert accuracy == pytest.approx(model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"])
+    assert accuracy == pytest.approx((y == 0).mean())  # all logits are equal
 
 
 def test_damaged_files_of_a_stopped_run(tmp_path, run, capsys):
