@@ -179,7 +179,7 @@ def test_the_result_is_the_saved_models_though_a_callback_changed_the_weights_at
             self.model.set_weights([0 * weight for weight in self.model.get_weights()])
 
     run = train_shapes(tmp_path / "run", RECIPE_OF_ONE, callbacks=[Forget()])
-    x, y = load_shapes()[1]
+    x, y = training.load_shapes()[1]
     model = keras.saving.load_model(run.run_dir / "model.keras")
     accuracy = RunFolder(run.run_dir).read_result()["accuracy"]
     assert accuracy == pytest.approx(model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"])
