@@ -101,12 +101,15 @@ def _locate(layout, path):
         return path
     if not path.is_dir():
         raise DataError(f"There is no {path}: name a folder that holds {layout.folder} or {layout.archive}.")
-    for folder in (*_unpacked(layout, path), path):
-        if any((folder / name).exists() for name in layout.train + layout.test):
+    names = layout.train + layout.test
+    for folder in (*_unpacked(layout, path), *([path] if path.name == layout.folder else [])):
+        if any((folder / name).exists() for name in names):
             return folder
     for archive in (path / layout.archive, *_cached_archives(layout, path)):
         if archive.is_file():
             return archive
+    if any((path / name).is_file() for name in names):  # CIFAR-100's are "train" and "test", as many a folder is
+        return path
     raise DataError(
         f"{path} holds neither {layout.folder} with its data files nor {layout.archive}: "
         f"name the folder that does, or download {layout.url} into it."

@@ -28,6 +28,9 @@ COMMANDS = {
 def main(argv=None):
     """Run the command line; returns the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold what the terminal's encoding does not
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         if argv and argv[0] in COMMANDS:
             importlib.import_module(COMMANDS[argv[0]]).main(argv[1:])
@@ -54,10 +57,10 @@ def train_or_resume(argv):
     if place.resume is None and place.change_recipe:
         raise UserError("--change-recipe is for a run that goes on; name it with --resume, or leave it out.")
     if place.runs != 1 or (place.resume is not None and ("runs" in given or is_series(place.resume))):
-        print(train_or_resume_runs(place, recipe, given))
+        print(train_or_resume_runs(place, recipe, argv))
         return
     started = time.perf_counter()
-    result = resume(place, recipe, given) if place.resume is not None else train(place, recipe)
+    result = resume(place, recipe, argv) if place.resume is not None else train(place, recipe)
     print(summary(result, time.perf_counter() - started))
 
 
@@ -66,8 +69,9 @@ def is_series(run_dir):
     return (Path(run_dir) / "runs.json").exists()
 
 
-def train_or_resume_runs(place, recipe, given):
+def train_or_resume_runs(place, recipe, argv):
     """Several runs, new or the rest of earlier ones."""
+    given = given_flags(argv)
     from davidnet_keras import repeated
 
     repeated.check_runs(place.runs)
@@ -77,7 +81,7 @@ def train_or_resume_runs(place, recipe, given):
     training = import_training()
     run_dir = place.resume or place.run_dir or training.default_run_dir(recipe, place.dataset)
     common = {"data_dir": place.data_dir, "checkpoint_every": place.checkpoint_every}
-    with saying_how_to_resume(run_dir, place):
+    with saying_how_to_resume(run_dir, place, argv):
         if place.resume is not None:
             return repeated.resume_runs(run_dir, n=place.runs if "runs" in given else None, **common)
         return repeated.train_runs(recipe, place.runs, place.dataset, run_dir=run_dir, **common)
@@ -91,13 +95,13 @@ def train(place, recipe):
         return training.train(recipe, place.dataset, place.data_dir, run_dir, checkpoint_every=place.checkpoint_every)
 
 
-def resume(place, recipe, given):
+def resume(place, recipe, argv):
     """The rest of an earlier run."""
-    wanted = settings_to_go_on_with(place, recipe, given)
+    wanted = settings_to_go_on_with(place, recipe, given_flags(argv))
     import_training()
     from davidnet_keras import resuming
 
-    with saying_how_to_resume(place.resume, place):
+    with saying_how_to_resume(place.resume, place, argv):
         return resuming.resume(
             place.resume,
             place.data_dir,
@@ -108,19 +112,39 @@ def resume(place, recipe, given):
 
 
 @contextlib.contextmanager
-def saying_how_to_resume(run_dir, place):
-    """Turn an interruption, or a file that cannot be written, into a sentence with the command that continues."""
-    data = ["--data-dir", place.data_dir] if place.data_dir else []
-    command = f"{PROGRAM} --resume {shlex.join([str(run_dir), *data])}"
+def saying_how_to_resume(run_dir, place, argv=()):
+    """Turn what ends a run early into a sentence with the command that continues, or what to do instead.
+
+    `argv` is that of a resumption, which is to be given again with all that it asks for.
+    """
+    resumed, data = place.resume is not None, ["--data-dir", place.data_dir] if place.data_dir else []
+    command = f"{PROGRAM} {shlex.join(argv if resumed else ['--resume', str(run_dir), *data])}"
+    theirs = not resumed and has_begun(run_dir)  # a folder in use, which is going to be refused
     try:
         yield
     except KeyboardInterrupt as interrupt:
         saved = f"Saved after {interrupt.progress}. " if hasattr(interrupt, "progress") else ""
-        interrupt.args = (f"{saved}Continue with: {command}" if has_begun(run_dir) else "Nothing was written.",)
+        begun = has_begun(run_dir) and not theirs
+        interrupt.args = (f"{saved}Continue with: {command}" if begun else "Nothing was written.",)
         raise
     except OSError as error:
-        how = f"continue with: {command}" if has_begun(run_dir) else "start again."
+        how = f"continue with: {command}" if has_begun(run_dir) and not theirs else "start again."
         raise UserError(f"The run stopped: {error}. Mend that, then {how}") from error
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            "There is not enough memory for this network and these batches; start a new run with a lower --batch-size "
+            "or --width."
+        ) from error
+
+
+def is_out_of_memory(error):
+    """Whether it is Python's or TensorFlow's."""
+    tensorflow = sys.modules.get("tensorflow")
+    return isinstance(
+        error, MemoryError if tensorflow is None else (MemoryError, tensorflow.errors.ResourceExhaustedError)
+    )
 
 
 def has_begun(run_dir):

@@ -15,7 +15,14 @@ from davidnet_keras.options import PROGRAM, Data, default_recipe, place_and_reci
 
 DESCRIPTION = """Find the learning rate: train for some steps at growing rates and watch the loss.
 Prints the rates that this suggests, as --learning-rate takes them, and writes a picture and a CSV file."""
-WITHOUT = ("epochs", "learning_rate", "warmup_epochs")  # what a sweep has no use for
+WITHOUT = (
+    "epochs",
+    "learning_rate",
+    "warmup_epochs",
+    "start_rate",
+    "end_rate",
+    "test_views",
+)  # what a sweep has no use for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +67,12 @@ def sweep(place, recipe):
     """The `LearningRateSweep` of the recipe's model on its augmented data, in rates of a mean loss."""
     training = import_training()
     from davidnet_callbacks import LearningRateFinder
-    from davidnet_keras.build import build_model
+    from davidnet_keras.build import new_model
 
     data = training.held_out(training.load(place.dataset, place.data_dir), recipe.hold_out)
     training.check_batch_size(recipe, data)
-    training.keras.utils.set_random_seed(recipe.seed)
     precision, _ = training.choose_precision(recipe.precision)
-    model = build_model(recipe, training.CLASSES[place.dataset], data, precision)
+    model = new_model(recipe, training.CLASSES[place.dataset], data, precision)
     # An optimizer that sees a summed loss has the rates of the mean by the batch size.
     finder = LearningRateFinder(place.lowest / recipe.rate_scale, place.highest / recipe.rate_scale, place.steps)
     try:

@@ -67,7 +67,7 @@ class MomentumSGD(keras.optimizers.Optimizer):
             return
         super().build(variables)
         self.velocities = self.add_optimizer_variables(variables, "velocity")
-        self._groups = [group_of(variable.path, self.groups) for variable in variables]
+        self._groups = [group_of(getattr(variable, "path", variable.name), self.groups) for variable in variables]
 
     def update_step(self, gradient, variable, learning_rate):
         """Move one variable by one step."""

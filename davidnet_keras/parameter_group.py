@@ -30,7 +30,7 @@ class ParameterGroup:
 
     def __post_init__(self):
         try:
-            re.compile(self.pattern)
+            re.compile(self.pattern + "")  # text: anything else could not be saved
         except (re.error, TypeError):
             raise ValueError(f"A group's pattern is a regular expression. Received: {self}") from None
         numbers = (self.rate, self.decay)

@@ -125,6 +125,12 @@ def check_together(recipe):
             "The warm-up cannot be longer than the run; lower warmup_epochs or raise epochs. "
             f"Received: warmup_epochs={recipe.warmup_epochs}, epochs={recipe.epochs}"
         )
+    for name, spared in (("start_rate", 0), ("end_rate", recipe.epochs)):
+        if getattr(recipe, name) and recipe.warmup_epochs == spared:
+            raise UserError(
+                f"With this warm-up the rate never is {name}; leave that out, or give another warmup_epochs. "
+                f"Received: {name}={getattr(recipe, name)}, warmup_epochs={recipe.warmup_epochs}"
+            )
     if recipe.alternating_flip and not recipe.flip:
         raise UserError(
             "Alternating is a way to flip; leave flip on for it. Received: alternating_flip=True, flip=False"
@@ -137,6 +143,10 @@ def check_together(recipe):
     for name in ("whitening", "identity_start"):
         if recipe.network == "davidnet" and not getattr(recipe, name):
             raise UserError(f"That is a part of FastNet; DavidNet has none to leave out. Received: {name}=False")
+    if recipe.whiten_epochs != 3 and not (recipe.network == "fastnet" and recipe.whitening):
+        raise UserError(
+            f"Nothing whitens in this network; leave whiten_epochs out. Received: whiten_epochs={recipe.whiten_epochs}"
+        )
     if recipe.network == "fastnet" and recipe.dropout:
         raise UserError(f"FastNet has no dropout; set it to 0. Received: dropout={recipe.dropout}")
     if recipe.optimizer == "muon" and None in (recipe.bias_rate, recipe.head_rate):

@@ -130,6 +130,8 @@ def train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision
     `precision` is what the runs that are begun here get in place of the recipe's.
     """
     stop, seeds = StopSignals(announce=progress), [seeded(recipe, place).seed for place in range(plan["runs"])]
+    for seed in seeds:
+        check_same_recipe(folder.run(seed), recipe)
     results = {seed: result_of_finished(folder.run(seed), seed) for seed in seeds if folder.run(seed).model.exists()}
     record(folder, recipe, plan, results)
     for place, seed in enumerate(seeds):
@@ -146,6 +148,19 @@ def train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision
         if progress:
             print(line_of(results[seed], recipe.tested_on))
     return series_of(results, folder, recipe)
+
+
+def check_same_recipe(run, recipe):
+    """UserError for a run of other settings, which would be averaged with the others as if it were a repetition."""
+    if not run.recipe.exists():
+        return
+    settings, wanted = dataclasses.asdict(run.read_recipe()[0]), dataclasses.asdict(recipe)
+    other = [name for name in wanted if settings[name] != wanted[name] and name not in ("seed", "precision")]
+    if other:
+        raise UserError(
+            f"{run.path} was trained with another {' and '.join(other)} than its series; move it away, and --resume "
+            "trains that seed again."
+        )
 
 
 def train_one(folder, recipe, plan, data_dir, callbacks, progress, stop):

@@ -65,14 +65,17 @@ def resume(
         model = new_model(recipe, CLASSES[before["dataset"]], data, before["precision"])
         path, done, state = folder.newest_checkpoint(begun.drawn_by) or (None, Progress(0), None)
         if path is not None:
-            load_into(model, path, recipe)
+            load_into(model, path, changes)
         else:
             check_nothing_lost(folder)
         check_progress(changes, done)
         check_records(folder, done.epochs)
         if changes:
             before["changes"] = [*before.get("changes", []), {"after": str(done), "changed": changes}]
-            folder.write_recipe(recipe, **before)
+        if changes or every != before.get("checkpoint_every"):
+            folder.write_recipe(recipe, **before | {"checkpoint_every": every})
+        if "epochs" in changes and state is not None:
+            state = state | {"stopped": False}  # a callback had ended the run, and now it is to be longer
         warn_of_other_surroundings(before)
         if progress:
             print(f"Going on after {done} of {recipe.epochs}.")
@@ -105,14 +108,15 @@ def warn_of_other_surroundings(before):
         warnings.warn(f"The run goes on, but not to the bits of one that never stopped: {pairs}.", stacklevel=3)
 
 
-def load_into(model, path, recipe):
-    """Weights and optimizer state of a checkpoint into the run's model; what the recipe sets stays as it says."""
+def load_into(model, path, changes):
+    """Weights and optimizer state of a checkpoint into the run's model, but for what was changed in the recipe."""
     try:
         load_weights(path, model)
     except ValueError as error:
         raise UserError(f"The run cannot go on: {error}") from error
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # under loss scaling
-    optimizer.momentum = recipe.momentum
+    if "momentum" in changes:
+        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # under loss scaling
+        optimizer.momentum = changes["momentum"][1]
 
 
 def check_records(folder, epochs):

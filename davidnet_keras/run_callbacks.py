@@ -11,8 +11,9 @@ from davidnet_keras.stop_signals import Interrupted
 
 FIRST_BIAS = "whiten/bias"  # its path in a FastNet
 DIVERGED = (
-    "The {} became NaN or infinite; start a new run with a lower learning rate or a longer warm-up, or continue from "
-    "the last good checkpoint with a lower rate: --resume RUN --change-recipe --learning-rate RATE."
+    "The {} became NaN or infinite; start anew with a lower learning rate (bias and head rate too, where they are "
+    "given) or a longer warm-up, or continue a single run from its last good checkpoint with a lower rate: "
+    "--resume RUN --change-recipe --learning-rate RATE."
 )
 
 

@@ -51,10 +51,9 @@ class RunFolder:
         used = [name for name in names if name != ".lock" and not TEMPORARY.fullmatch(name)]
         if used:
             folder.close()
-            raise UserError(
-                f"The run folder {path} is in use already (it holds {sorted(used)[0]}); "
-                f"name another, or continue that run with --resume {path}."
-            )
+            run = {"recipe.json", "runs.json"} & set(used)
+            how = f", or continue that run with --resume {path}" if run else ""
+            raise UserError(f"The run folder {path} is in use already (it holds {sorted(used)[0]}); name another{how}.")
         folder._remove_leftovers()
         return folder
 

@@ -1,5 +1,6 @@
 """A run folder taken up for use: its newest model, and what the model's outputs mean."""
 
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -76,5 +77,5 @@ def newest_checkpoint(folder):
             read_checkpoint(path, folder.run_id())
             return load_model(path, compile=False), Progress(*progress)
         except (DamagedCheckpoint, UserError) as error:
-            print(f"{path} cannot be used: {error}.")
+            print(f"{path} cannot be used: {error}.", file=sys.stderr)  # what is asked for goes to standard output
     raise UserError(f"No checkpoint in {folder.checkpoints} can be used; start a new run.")

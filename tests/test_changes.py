@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from davidnet_keras import Recipe, UserError
+from davidnet_keras import RECIPES, Recipe, UserError
 from davidnet_keras.changes import check_changes, check_progress
 from davidnet_keras.checkpoint import Progress
 
@@ -36,6 +36,14 @@ def test_what_the_weights_hang_on_cannot_change(change):
     with pytest.raises(UserError, match="start a new run") as refused:
         check_changes(BEGUN, replace(BEGUN, **change), allowed=True)
     assert "--change-recipe" not in str(refused.value)
+
+
+def test_batches_of_another_size_would_thaw_a_bias_that_has_faded():
+    fast = RECIPES["fast"]
+    with pytest.raises(UserError, match="--batch-size, or start a new run\\. Received"):
+        check_changes(fast, replace(fast, batch_size=500), allowed=True)
+    plain = replace(fast, whitening=False)
+    assert check_changes(plain, replace(plain, batch_size=500), allowed=True) == {"batch_size": [2000, 500]}
 
 
 def test_a_run_cannot_end_before_where_it_is():

@@ -245,6 +245,14 @@ def test_cached_archive_with_the_right_hash(tmp_path, monkeypatch, no_network, n
     assert_loaded(load_cifar10(), cifar.CIFAR10)
 
 
+def test_somebody_elses_train_folder_is_not_cifar100(tmp_path):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(DataError, match="holds neither cifar-100-python"):
+        load_cifar100(tmp_path)
+    write_archive(tmp_path / cifar.CIFAR100.archive, cifar.CIFAR100)
+    assert_loaded(load_cifar100(tmp_path), cifar.CIFAR100)
+
+
 def test_half_a_download_is_not_taken(tmp_path, no_network):
     cache = tmp_path / "keras" / "datasets"
     cache.mkdir(parents=True)

@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import json
 import signal
 import subprocess
@@ -133,6 +134,46 @@ def test_an_interruption_says_how_to_go_on_and_resume_does(capsys, tmp_path, few
     assert "leave out --epochs, or start a new run" in refused(capsys, "--resume", str(run), "--epochs", "7")
     assert main(["--resume", str(run), "--epochs", "1"]) == DONE
     assert json.loads((run / "recipe.json").read_text())["recipe"]["epochs"] == 1
+
+
+def test_a_resumption_is_continued_with_all_that_it_was_asked_for(capsys, tmp_path, few_pictures, monkeypatch):
+    from davidnet_keras import resuming, training
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    run, asked = tmp_path / "run", ["--epochs", "3", "--change-recipe"]
+    with monkeypatch.context() as patched:
+        patched.setattr(training.SaveCheckpoint, "on_epoch_begin", interrupt)
+        assert main([*TINY, "--run-dir", str(run)]) == INTERRUPTED
+        patched.setattr(resuming, "load", interrupt)  # before the change is recorded
+        assert main(["--resume", str(run), *asked]) == INTERRUPTED
+        assert f"--resume {run} --epochs 3 --change-recipe" in capsys.readouterr().err
+        patched.setattr(training, "load", interrupt)
+        assert main([*TINY, "--run-dir", str(run)]) == INTERRUPTED
+        assert "Nothing was written" in capsys.readouterr().err  # not: continue that other run
+
+
+def test_too_little_memory_is_a_sentence(capsys, tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    from davidnet_keras import training
+
+    for error in (MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")):
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(training, "train", fail)
+        assert "lower --batch-size or --width" in refused(capsys, *TINY, "--run-dir", str(tmp_path / "run"))
+
+
+def test_a_name_that_the_terminal_cannot_show_is_shown_escaped(tmp_path, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert main(["--resume", str(tmp_path / "caf\udce9")]) == BAD_INPUT
+    stream.flush()
+    assert b"caf\\udce9" in stream.buffer.getvalue()
 
 
 def test_sigterm_saves_and_gives_143_and_a_changed_recipe_must_be_asked_for(

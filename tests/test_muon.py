@@ -1,3 +1,5 @@
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -135,7 +137,16 @@ def test_impossible_arguments_are_refused(name, value):
         Muon(**{name: value})
 
 
-WRONG = [{"pattern": "("}, {"rate": -1.0}, {"rate": "1"}, {"rate": float("inf")}, {"decay": None}, {"fade_steps": 0}]
+WRONG = [
+    {"pattern": "("},
+    {"pattern": re.compile("bias")},
+    {"pattern": b"bias"},
+    {"rate": -1.0},
+    {"rate": "1"},
+    {"rate": float("inf")},
+    {"decay": None},
+    {"fade_steps": 0},
+]
 
 
 @pytest.mark.parametrize("wrong", [*WRONG, {"fade_steps": 2.5}, {"fade_steps": True}])

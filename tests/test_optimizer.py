@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from davidnet_keras import MomentumSGD
 
@@ -59,3 +60,10 @@ def test_non_default_arguments_survive_the_config():
 def test_a_momentum_that_cannot_be_is_refused(momentum):
     with pytest.raises(ValueError, match="Received: momentum="):
         MomentumSGD(0.1, momentum)
+
+
+def test_a_plain_tensorflow_variable_is_trained_too():
+    """As in a training loop without Keras's layers."""
+    weight = tf.Variable([1.0, -2.0, 3.0])
+    MomentumSGD(0.1).apply_gradients([(2 * weight, weight)])
+    np.testing.assert_allclose(weight.numpy(), np.array([1.0, -2.0, 3.0]) * (1 - 0.1 * 2 * 1.9), rtol=1e-6)

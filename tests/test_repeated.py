@@ -137,6 +137,18 @@ def test_an_interrupted_series_keeps_resumes_and_begins(straight, tmp_path):
     assert (again.results, again.accuracy) == (series.results, series.accuracy)
 
 
+def test_a_run_of_other_settings_is_not_averaged_with_the_others(tmp_path):
+    """As one that diverged, and was continued by itself at a lower rate."""
+    short = replace(RECIPE, epochs=1)
+    start(tmp_path / "series", 1, short)
+    folder = RunFolder(tmp_path / "series" / "seed-5")
+    recipe, conditions = folder.read_recipe()
+    folder.write_recipe(replace(recipe, learning_rate=0.01), **conditions)
+    with pytest.raises(UserError, match="seed-5 was trained with another learning_rate than its series"):
+        resume_runs(tmp_path / "series", n=2, progress=False)
+    assert not (tmp_path / "series" / "seed-6").exists()
+
+
 def test_an_edited_history_of_a_finished_run_costs_the_picture_only(tmp_path):
     short = replace(RECIPE, epochs=1)
     start(tmp_path / "series", 1, short)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -200,9 +201,12 @@ def test_a_run_that_a_callback_had_ended_does_not_go_on(tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(RunFolder, "finish", lambda *_: die())
         start(tmp_path / "run", End())
+    shutil.copytree(tmp_path / "run", tmp_path / "longer")
     resumed = resume(tmp_path / "run", progress=False, callbacks=[End()])
     assert resumed.history["epoch"] == [1, 2]
     assert (tmp_path / "run" / "model.keras").exists()
+    longer = resume(tmp_path / "longer", progress=False, recipe=replace(RECIPE, epochs=4), change_recipe=True)
+    assert longer.history["epoch"] == [1, 2, 3, 4]
 
 
 def test_checkpoints_left_by_a_kill_after_the_end_are_removed(straight, tmp_path):
@@ -247,6 +251,19 @@ def test_a_changed_momentum_reaches_the_optimizer_under_loss_scaling(tmp_path):
     changed = replace(recipe, momentum=0.8)
     resumed = resume(tmp_path / "run", progress=False, recipe=changed, change_recipe=True)
     assert float(resumed.model.optimizer.inner_optimizer.momentum) == pytest.approx(0.8)
+
+
+def test_a_momentum_that_a_callback_set_is_still_set(tmp_path):
+    class SetOnce(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 0:
+                self.model.optimizer.momentum = 0.7
+
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path / "run", SetOnce(), At("train", 1, 0, die))
+    resumed = resume(tmp_path / "run", progress=False, callbacks=[SetOnce()], checkpoint_every=2)
+    assert float(resumed.model.optimizer.momentum) == pytest.approx(0.7)
+    assert RunFolder(tmp_path / "run").read_recipe()[1]["checkpoint_every"] == 2
 
 
 def test_a_changed_recipe_is_refused_unless_asked_for_and_then_recorded(tmp_path):

@@ -40,6 +40,12 @@ def test_an_empty_folder_may_be_used_and_a_used_one_not(tmp_path):
     assert folder.recipe.read_bytes() == before
 
 
+def test_a_folder_with_something_else_in_it_is_no_run_to_continue(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"it holds notes\.txt\); name another\.$"):
+        RunFolder.create(tmp_path)
+
+
 def test_a_parent_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("precious")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
