@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from .model_state import is_built
 from .running_average import RunningAverage, averaged_variables
 
 
@@ -41,7 +42,8 @@ class AveragingCallback(keras.callbacks.Callback):
                 f"multiples of steps_per_execution. Received: steps_per_execution={several}, "
                 f"every={self.every}, batches={self._steps}"
             )
-        if not self.model.built:
+        self._last = self._steps and self._steps * params.get("epochs", 0)
+        if not is_built(self.model):
             raise ValueError(
                 "The average must know the weights before the first step; build the model, by an Input layer or by "
                 f"calling it on a batch. Received: model={self.model.name!r}, not built"
@@ -117,7 +119,7 @@ class Lookahead(AveragingCallback):
 
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
-        if self._step == self._total:
+        if self._step == self._last:
             _ = self.model
             self._average.put_in()
 
@@ -171,8 +173,8 @@ class AverageWeights(AveragingCallback):
         self._aside = None
 
     def on_train_begin(self, logs=None):
+        self.on_test_end()  # of a validation that an exception ended in the fit before: the weights go back
         super().on_train_begin(logs)
-        self._aside = None
 
     def on_test_begin(self, logs=None):
         if self._average is not None and self._average.mass:

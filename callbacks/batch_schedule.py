@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -24,7 +25,7 @@ class BatchSchedule:
     """
 
     log_key = "value"
-    _table = None
+    _table = _iterations_before = None
 
     def on_train_begin(self, logs=None):
         self._steps = self._known_steps()
@@ -38,6 +39,7 @@ class BatchSchedule:
         self._scheduled = self._variable()
         if not self._asked_for_the_end:  # a schedule that is too short fails now, not in the last epoch
             self._asked_for_the_end = True
+            self._iterations_before = iterations_of(self.model.optimizer)
             self._value_at(max(epoch + 1, (self.params or {}).get("epochs") or 0))
         self._values = self._values_of(epoch)
         set_variable(self._scheduled, self._values[0])
@@ -54,6 +56,14 @@ class BatchSchedule:
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
             logs[self.log_key] = self._value_at(epoch + 1)
+        if self._iterations_before is not None:  # once a fit: on JAX reading makes the trainer write its state back
+            if iterations_of(self.model.optimizer) == self._iterations_before:
+                warnings.warn(
+                    f"The model's optimizer took no step in this epoch, so that {type(self).__name__} changes nothing "
+                    "that matters; a model whose train_step uses optimizers of its own cannot be scheduled by it.",
+                    stacklevel=2,
+                )
+            self._iterations_before = None
 
     def on_train_end(self, logs=None):
         if self._table is not None:
@@ -132,6 +142,13 @@ def set_variable(variable, value):
         variable.value.detach().fill_(value)
     else:
         variable.assign(value)
+
+
+def iterations_of(optimizer):
+    """How many steps an optimizer has taken; None if it does not say, or may skip them, as loss scaling does."""
+    if hasattr(optimizer, "inner_optimizer") or not hasattr(optimizer, "iterations"):
+        return None
+    return int(keras.ops.convert_to_numpy(optimizer.iterations))
 
 
 def learning_rate_variable(optimizer):

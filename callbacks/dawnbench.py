@@ -93,7 +93,7 @@ def earlier_lines(path, epochs):
             raise ValueError(f"no line for epoch {epochs}")
     except (OSError, ValueError, IndexError) as error:
         raise ValueError(
-            f"Training continues after epoch {epochs}, and this log must end with that epoch; restore it, or write to "
-            f"another file with initial_epoch=0 ({error}). Received: path={str(path)!r}"
+            f"Training continues after epoch {epochs}, and this log must end with that epoch, a validated one; restore "
+            f"it, or write to another file with initial_epoch=0 ({error}). Received: path={str(path)!r}"
         ) from error
     return lines[:kept], rows[kept - 1][1]

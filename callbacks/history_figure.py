@@ -14,6 +14,7 @@ from .figure_style import (
     name_panel,
     stacked_axes,
 )
+from .history_file import columns_from
 from .metric_names import SCHEDULED, TOP1, better, is_accuracy, is_loss, paired_metrics
 
 TRAIN = {"color": BLUE, "linestyle": (0, (4, 1.6)), "marker": "o", "linewidth": 1.6, "markeredgecolor": "white"}
@@ -29,8 +30,8 @@ def plot_history(history, title=None, epochs=None, log=(), compare=None, compare
     dashes with dots are training, orange lines with squares validation, grey ones the run to compare with.
 
     Args:
-        history: dict of columns, as `read_history` returns; or what `model.fit` returns. One value an epoch; NaN leaves
-            a gap. Without a column `epoch`, epochs count from 1.
+        history: dict of columns, as `read_history` returns; or what `model.fit` returns. One value an epoch; NaN is
+            left out, and the line goes on to the next value. Without epochs of its own, they count from 1.
         title: of the figure. Default: none.
         epochs: where the x axis ends, for a run that is not over. Default: the last epoch.
         log: names of metrics to draw on a logarithmic axis, such as `("loss",)`; `"learning_rate"` is one too. What is
@@ -67,7 +68,7 @@ def plot_history(history, title=None, epochs=None, log=(), compare=None, compare
 
 def with_epochs(history):
     """A history as a dict of columns with `epoch` among them; ValueError if there is nothing to draw in it."""
-    columns = dict(getattr(history, "history", history))
+    columns = columns_from(history)
     lengths = {len(column) for column in columns.values()}
     if not paired_metrics(columns) or len(lengths) != 1 or not max(lengths):
         received = ", ".join(f"{name} ({len(column)})" for name, column in columns.items()) or "nothing"

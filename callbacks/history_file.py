@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,17 @@ def earlier_epochs(path, epochs):
         )
     # A run that was killed may have recorded an epoch more than its checkpoint holds.
     return {name: values[:epochs] for name, values in columns.items()}
+
+
+def columns_from(history):
+    """What `fit` returned, or a dict of columns, as a dict of columns of numbers; anything else as it is."""
+    columns = getattr(history, "history", history)
+    if not isinstance(columns, Mapping):
+        return columns
+    numbers = {name: column for name, column in columns.items() if all(map(is_number, column))}
+    epochs = getattr(history, "epoch", None)  # from 0, and not from 0 in a fit with initial_epoch
+    known = epochs and "epoch" not in numbers and {len(column) for column in numbers.values()} == {len(epochs)}
+    return {"epoch": [epoch + 1 for epoch in epochs]} | numbers if known else numbers
 
 
 def rows_of(columns):

@@ -8,7 +8,7 @@ from keras import ops
 
 from .batch_schedule import learning_rate_variable
 from .learning_rate_sweep import LearningRateSweep, check_sweep, smoothed
-from .model_state import ModelState
+from .model_state import ModelState, is_built, other_optimizers
 
 REFUSED = ("callbacks", "epochs", "initial_epoch", "validation_data", "validation_split")
 
@@ -42,7 +42,7 @@ def find_learning_rate(model, x=None, y=None, **options):
     own = ("lowest", "highest", "steps", "scale", "smoothing", "divergence")
     finder = LearningRateFinder(**{name: options.pop(name) for name in own if name in options})
     options = {"verbose": 0} | options
-    if not model.built:
+    if not is_built(model):
         # Keras builds it in the middle of the first step, too late to know the weights before. This changes no weight.
         kept = ("batch_size", "sample_weight", "verbose")
         model.evaluate(x, y, steps=1, **{name: options[name] for name in kept if name in options})
@@ -113,7 +113,12 @@ class LearningRateFinder(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._variable()
-        if not self.model.built:
+        if others := other_optimizers(self.model):
+            raise ValueError(
+                "The finder moves and restores the optimizer that the model was compiled with, and this model has "
+                f"others too; sweep over a model with one. Received: {', '.join(others)}"
+            )
+        if not is_built(self.model):
             raise ValueError(
                 "The finder must know the weights before the first step; build the model, by calling it on a batch, or "
                 f"use find_learning_rate, which does. Received: model={self.model.name!r}, not built"
@@ -138,7 +143,13 @@ class LearningRateFinder(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._check_rate()
-        loss = float((logs or {}).get("loss", math.nan))
+        if "loss" not in (logs or {}):
+            self.restore()
+            raise ValueError(
+                "The finder watches the loss, and this model's train_step returns none of that name; return one. "
+                f"Received: logs of {', '.join(logs or {}) or 'nothing'}"
+            )
+        loss = float(logs["loss"])
         if not math.isfinite(loss):
             if not self._losses:
                 self.restore()

@@ -11,7 +11,7 @@ import keras
 
 from .atomic import atomic_write
 from .history_figure import plot_history, with_epochs
-from .history_file import columns_of, log_row, read_history
+from .history_file import columns_from, columns_of, log_row, read_history
 from .metric_names import SCHEDULED, paired_metrics
 from .notebook_display import NotebookDisplay
 from .resumed import rows_before
@@ -63,7 +63,7 @@ class PlotCurves(keras.callbacks.Callback):
             raise ValueError(f"The path must end in {', '.join(SUFFIXES)}. Received: path={str(path)!r}")
         if not budget >= 0:
             raise ValueError(f"The share of time for drawing must be 0 or more. Received: budget={budget}")
-        self.history = getattr(history, "history", history)
+        self.history = columns_from(history)
         self.title = title
         self.log = (log,) if isinstance(log, str) else tuple(log)
         self.compare = None if compare is None else read_run(compare)
@@ -149,8 +149,8 @@ class PlotCurves(keras.callbacks.Callback):
 
 def read_run(history):
     """A history as a dict of columns, from a file, a dict or what `fit` returned."""
-    columns = getattr(history, "history", history)
-    columns = dict(columns) if isinstance(columns, Mapping) else read_history(columns)
+    columns = columns_from(history)
+    columns = columns if isinstance(columns, Mapping) else read_history(columns)
     return with_epochs(columns)  # a ValueError now rather than after an hour
 
 

@@ -6,7 +6,10 @@ from keras import ops
 
 
 def averaged_variables(model):
-    """The weights of a model and batch normalisation's statistics: not seed generators, metrics or whole numbers."""
+    """The weights of a model and batch normalisation's statistics: not seed generators, metrics or whole numbers.
+
+    Nor, on torch, the buffers of wrapped modules, which are no variables of Keras.
+    """
     return [variable for variable in model.weights if keras.backend.is_float_dtype(variable.dtype)]
 
 
@@ -42,8 +45,10 @@ class RunningAverage:
 
     def move(self, share):
         """Move the average towards the variables by this share of the difference."""
+        # Not as a Python float: TensorFlow keeps every one that it has ever turned into a tensor.
+        shares = {dtype: ops.convert_to_tensor(np.asarray(share, dtype)) for dtype in ("float32", "float64")}
         self._values = [
-            value + share * (wide(variable) - value)
+            value + shares[wide_dtype(variable)] * (wide(variable) - value)
             for value, variable in zip(self._values, self.variables, strict=True)
         ]
 

@@ -24,7 +24,7 @@ from .figure_style import (
     stacked_axes,
 )
 from .history_figure import logarithmic_names, panel_name, show, unit, with_epochs
-from .history_file import read_history
+from .history_file import columns_from, read_history
 from .metric_names import is_accuracy, paired_metrics
 
 COLORS = (BLUE, VERMILLION, GREEN, "#8F4B8B", "#8A6100", INK)  # dark enough for text on white
@@ -157,7 +157,7 @@ def grouped(runs):
 
 def read_run(run):
     """The columns of one run: a folder, a CSV file, a dict, or what `fit` returned."""
-    columns = getattr(run, "history", run)
+    columns = columns_from(run)
     if isinstance(columns, str | os.PathLike):
         columns = Path(columns)
         columns = read_history(columns / "history.csv" if columns.is_dir() else columns)

@@ -76,12 +76,15 @@ class StepTable:
     def set_column(self, variable, values):
         """Say which values an optimizer variable takes at the steps of an epoch; the last one stays."""
         self._columns[id(variable)] = variable, values
-        self._loaded = None
+        self._loaded, self._announced = None, []
 
     def announce(self, variable, step):
         """Say that the coming execution begins with this step of the epoch, and is to set this variable."""
         self._announced.append(id(variable))
         self._step = step
+        if self._model.train_function is not self:  # another callback has made it anew
+            self._own_function, self._variables, self._loaded = self._model.train_function, None, None
+            self._model.train_function = self
 
     def __call__(self, *arguments):
         # What Keras calls: (iterator) on TensorFlow, (state, iterator) on JAX.

@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from .history_file import columns_from
 from .metric_names import top1_validation_key
 from .resumed import rows_before
 from .training_clock import TrainingClock
@@ -63,7 +64,7 @@ class Throughput(keras.callbacks.Callback):
         self.metric = metric
         self.mode = mode
         self.images_per_epoch = images_per_epoch
-        self.history = getattr(history, "history", history)
+        self.history = columns_from(history)
         self.images_per_second = self.seconds_to_target = math.nan
         self._clock = TrainingClock()
         self._rows = []
@@ -80,6 +81,7 @@ class Throughput(keras.callbacks.Callback):
         if not self._begun:
             self._begun = True
             self._restore(epoch)
+        self._counted_before = count_of(self.model)  # not 0 where a model resets its metrics in a way of its own
         self._clock.start()
 
     def on_test_begin(self, logs=None):
@@ -125,7 +127,18 @@ class Throughput(keras.callbacks.Callback):
     def _stop(self):
         if self._clock.stop(self.model):
             # Before validation resets the metrics.
-            self._images = self.images_per_epoch or counted_images(self.model)
+            self._images = self.images_per_epoch or self._counted_images()
+
+    def _counted_images(self):
+        """Examples that the model was trained on in this epoch; ValueError if they were not counted."""
+        images = count_of(self.model) - self._counted_before
+        own_step = type(self.model).train_step is not keras.Model.train_step
+        if not images or (own_step and images == (self.params or {}).get("steps")):  # a batch each time, whatever size
+            raise ValueError(
+                "Keras has not counted the examples of this epoch, because the model has a train_step of its own; give "
+                "their number to Throughput. Received: images_per_epoch=None"
+            )
+        return images
 
     def _reached(self, logs):
         if not any(key.startswith("val_") for key in logs):
@@ -139,14 +152,8 @@ class Throughput(keras.callbacks.Callback):
         return value >= self.target if self.mode == "max" else value <= self.target
 
 
-def counted_images(model):
-    """Examples that the model was trained on since its metrics were reset."""
+def count_of(model):
+    """Examples that Keras has counted since a model's metrics were reset."""
     # Private, but a model's own metric of the name "loss" may count batches instead.
     tracker = getattr(model, "_loss_tracker", None)
-    images = float(keras.ops.convert_to_numpy(tracker.count)) if tracker is not None else 0.0
-    if not images:
-        raise ValueError(
-            "Keras has not counted the examples of this epoch, because the model has a train_step of its own; give "
-            "their number to Throughput. Received: images_per_epoch=None"
-        )
-    return images
+    return float(keras.ops.convert_to_numpy(tracker.count)) if tracker is not None else 0.0

@@ -219,6 +219,51 @@ class Snapshot(keras.callbacks.Callback):
             self.variables = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
+def test_the_last_validation_is_of_the_weights_that_stay_though_training_is_to_be_longer():
+    model = compiled()
+    history = model.fit(X, Y, validation_data=(X, Y), epochs=2, callbacks=[Lookahead(3, epochs=100)], **FIT).history
+    assert history["val_loss"][-1] == pytest.approx(model.evaluate(X, Y, verbose=0), rel=1e-5)
+
+
+def test_an_interrupted_validation_does_not_cost_the_weights():
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.last = values(self.model)
+
+        def on_test_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    class First(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.weights = values(self.model)
+
+    model, average, interrupt, first = compiled(), AverageWeights(0.9), Interrupt(), First()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, validation_data=(X, Y), epochs=2, callbacks=[average, interrupt], **FIT)
+    assert differ(values(model), interrupt.last)
+    model.fit(X, Y, epochs=1, callbacks=[average, first], **FIT)
+    close(first.weights, interrupt.last, 0)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the others build a model by calling it")
+def test_a_model_without_a_call_is_known_by_its_layers():
+    class Parts(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1)
+            self.dense.build((None, 5))
+
+        def train_step(self, data):
+            self.dense.kernel.assign_add(keras.ops.ones_like(self.dense.kernel))
+            return {"loss": 0.0}
+
+    model = Parts()
+    model.compile("sgd", "mse")
+    before = values(model)
+    model.fit(X, Y, epochs=1, callbacks=[AverageWeights(0.5)], **FIT)
+    assert not np.allclose(values(model)[0], before[0])
+
+
 @pytest.mark.parametrize("make", [lambda: Lookahead(3), lambda: AverageWeights(0.9, 3)], ids=["slow", "average"])
 @pytest.mark.parametrize("inside", [False, True])
 def test_a_resumed_run_ends_as_one_that_was_never_stopped(make, inside):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import same_color
 from matplotlib.text import Text
 
-from davidnet_callbacks import one_cycle_triangle, plot_history, plot_schedule
+from davidnet_callbacks import one_cycle_triangle, plot_history, plot_runs, plot_schedule
 from davidnet_callbacks.figure_style import BLUE, MUTED, VERMILLION, spread
 
 HISTORY = {
@@ -85,12 +85,22 @@ def test_the_return_value_of_fit_will_do():
     assert list(panels(plot_history(returned))) == ["loss", "mae"]
 
 
+def test_what_a_later_fit_returned_has_its_epochs_and_its_numbers():
+    returned = types.SimpleNamespace(
+        epoch=[6, 7], history={"loss": [2.0, 1.0], "f1_score": [np.ones(3), np.zeros(3)], "mae": [2.0, 1.0]}
+    )
+    figure = drawn(plot_history(returned))
+    assert list(panels(figure)) == ["loss", "mae"]
+    assert list(figure.axes[0].lines[0].get_xdata()) == [7, 8]
+    assert list(plot_runs([returned]).axes[0].lines[0].get_xdata()) == [7, 8]
+
+
 def test_epochs_may_begin_later_and_columns_may_be_arrays():
     figure = drawn(plot_history({"epoch": np.array([11, 12]), "loss": np.array([2.0, 1.0])}))
     assert list(figure.axes[0].lines[0].get_xdata()) == [11, 12]
 
 
-def test_nan_and_infinity_leave_a_gap():
+def test_nan_and_infinity_are_left_out():
     figure = drawn(plot_history({"loss": [1.0, math.nan, 2.0], "val_loss": [math.inf, math.nan, math.nan]}))
     assert list(figure.axes[0].lines[0].get_xdata()) == [1, 3]
     assert labels(figure.axes[0]) == ["train 2.000"]

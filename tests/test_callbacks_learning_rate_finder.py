@@ -49,6 +49,38 @@ def bits(model):
     return [(variable.path, np.array(keras.ops.convert_to_numpy(variable)).tobytes()) for variable in variables]
 
 
+def test_a_model_with_optimizers_of_its_own_is_refused():
+    model = compiled()
+    model.g_optimizer = keras.optimizers.Adam(0.1)
+    with pytest.raises(ValueError, match="Received: g_optimizer"):
+        quickly(model)
+
+
+def test_a_train_step_that_returns_no_loss_is_refused():
+    class OwnStep(keras.Model):
+        def train_step(self, *state_and_data):
+            return {"d_loss": 0.0} if len(state_and_data) == 1 else ({"d_loss": 0.0}, state_and_data[0])
+
+    inputs = keras.Input((5,))
+    model = OwnStep(inputs, keras.layers.Dense(1)(inputs))
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="Received: logs of d_loss"):
+        quickly(model)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="only torch has modules with buffers")
+def test_the_buffers_of_torch_modules_come_back():
+    import torch
+
+    norm = torch.nn.BatchNorm1d(5)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.TorchModuleWrapper(norm), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.03), "mse")
+    model.fit(X, Y, batch_size=16, epochs=1, verbose=0)
+    before = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+    quickly(model)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in norm.named_buffers())
+
+
 def quickly(model, x=X, y=Y, **options):
     return find_learning_rate(model, x, y, **({"steps": 12, "batch_size": 16} | options))
 

@@ -176,6 +176,36 @@ def test_an_error_in_the_schedule_itself_comes_through():
         begun(BatchLearningRateScheduler(schedule))
 
 
+def test_a_model_whose_optimizer_takes_no_step_is_warned_of():
+    """As a GAN's is, whose train_step uses two of its own."""
+
+    class OwnStep(keras.Model):
+        def train_step(self, *state_and_data):
+            return {"loss": 0.0} if len(state_and_data) == 1 else ({"loss": 0.0}, state_and_data[0])
+
+    inputs = keras.Input((1,))
+    model = OwnStep(inputs, keras.layers.Dense(1)(inputs))
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="took no step in this epoch") as seen:
+        fitted_rates(BatchLearningRateScheduler(SCHEDULE), model)
+    assert sum("took no step" in str(warning.message) for warning in seen) == 1  # not every epoch
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch has no train function that is compiled")
+@pytest.mark.parametrize("hook", ["on_epoch_begin", "on_epoch_end"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_train_function_made_anew_is_scheduled_too(hook, first):
+    class Remake(keras.callbacks.Callback):
+        pass
+
+    remake, rates, model = Remake(), Rates(), compiled(run_eagerly=False)
+    setattr(remake, hook, lambda *_, **__: model.make_train_function(force=True))
+    scheduler = BatchLearningRateScheduler(SCHEDULE)
+    callbacks = [remake, scheduler, rates] if first else [scheduler, remake, rates]
+    model.fit(X, Y, batch_size=2, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
+    np.testing.assert_allclose(rates.batches, expected(), rtol=1e-6)
+
+
 def test_a_schedule_that_does_not_reach_the_end_fails_before_the_first_step():
     rates, model = [0.1, 0.01, 0.001], compiled()
     before = model.get_weights()

@@ -119,6 +119,35 @@ def test_a_train_step_that_counts_nothing_needs_the_number(clock):
     assert logs["images_per_second"] == [5, 5]
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX's train_step gets its metrics' state handed in")
+def test_a_train_step_that_counts_batches_needs_the_number(clock):
+    """As the guides of Keras have it: the metric named loss is updated without the batch's size."""
+
+    class OwnStep(keras.Model):
+        def train_step(self, data):
+            for metric in self.metrics:
+                if metric.name == "loss":
+                    metric.update_state(1.0)
+            return {"loss": 0.0}
+
+    inputs = keras.Input((1,))
+    model = OwnStep(inputs, keras.layers.Dense(2, activation="softmax")(inputs))
+    with pytest.raises(ValueError, match=r"Received: images_per_epoch=None"):
+        fitted_logs(clock, Throughput(), compiled(model, metrics=None), validation_data=None)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX's trainer looks the metrics up by itself")
+def test_a_model_that_never_resets_its_metrics_is_counted_epoch_by_epoch(clock):
+    class Own(keras.Model):
+        def reset_metrics(self):
+            pass
+
+    inputs = keras.Input((1,))
+    model = Own(inputs, keras.layers.Dense(2, activation="softmax")(inputs))
+    logs = fitted_logs(clock, Throughput(), compiled(model), epochs=3)
+    assert logs["images_per_second"] == [10 / 6, 10 / 6, 10 / 6]
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.distribute is TensorFlow's")
 def test_the_examples_of_two_replicas_are_counted_once(clock, two_cpus):
     import tensorflow as tf
