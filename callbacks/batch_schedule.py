@@ -33,7 +33,7 @@ class BatchSchedule:
         several = (getattr(self.model, "steps_per_execution", 1) or 1) > 1
         by_table = several or StepTable.is_cheaper(self.model)
         self._table = StepTable.installed(self.model) if by_table else None
-        self._asked_for_the_end = False
+        self._asked_for_the_end = self._began = False
 
     def on_epoch_begin(self, epoch, logs=None):
         self._scheduled = self._variable()
@@ -47,6 +47,7 @@ class BatchSchedule:
             self._table.set_column(self._scheduled, self._values)
 
     def on_train_batch_begin(self, batch, logs=None):
+        self._began = True
         if self._table is None:
             # A dataset longer than `steps_per_epoch` promised stays at the epoch's end, rather than run ahead of it.
             set_variable(self._scheduled, self._values[min(batch, self._steps)])
@@ -56,7 +57,8 @@ class BatchSchedule:
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
             logs[self.log_key] = self._value_at(epoch + 1)
-        if self._iterations_before is not None:  # once a fit: on JAX reading makes the trainer write its state back
+        # Once a fit: on JAX reading makes the trainer write its state back. A resumed epoch may have no batch left.
+        if self._began and self._iterations_before is not None:
             if iterations_of(self.model.optimizer) == self._iterations_before:
                 warnings.warn(
                     f"The model's optimizer took no step in this epoch, so that {type(self).__name__} changes nothing "
