@@ -1,5 +1,6 @@
 """What every test shares: a quiet TensorFlow, a fixed seed, and two logical CPU devices for `tf.distribute`."""
 
+import dataclasses
 import os
 import signal
 import sys
@@ -53,9 +54,25 @@ def pytest_configure():
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+@pytest.fixture
+def small_cifar(monkeypatch, tmp_path):
+    """CIFAR's layouts with few images a file, and an empty Keras cache."""
+    from cifar_fakes import ROWS
+
+    from davidnet_keras import cifar
+
+    for name in ("CIFAR10", "CIFAR100"):
+        layout = getattr(cifar, name)
+        images = (ROWS * len(layout.train), ROWS)
+        monkeypatch.setattr(cifar, name, dataclasses.replace(layout, images=images))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+
+
 @pytest.fixture(autouse=True)
-def fresh_keras():
+def fresh_keras(request):
     """Each test starts from the same seed and the float32 policy."""
+    if "small_cifar" in request.fixturenames:
+        return  # nothing of Keras's state matters there, and clearing it takes longer than those tests
     if "keras" in sys.modules:
         import keras
 
