@@ -38,7 +38,8 @@ SGD = {
     "batch_size": 1024,
     "learning_rate": 1.5,
     "bias_rate": 64 * 1.5,
-    "head_rate": None,
+    "whiten_rate": 1.5,
+    "head_rate": 1.5 * (256 / 9) ** 2,  # its logits are divided by 9, ours by 256, and its head begins so much smaller
     "momentum": 0.85,
     "weight_decay": 0.0153 / 11.5,
     "start_rate": 0.2,

@@ -72,5 +72,5 @@ def parameter_groups(recipe, steps):
 
     groups = [group(BIASES, recipe.bias_rate), group(HEAD, recipe.head_rate)]
     if recipe.network == "fastnet":
-        groups.insert(0, group(WHITENING, recipe.bias_rate, recipe.whiten_epochs * steps))
+        groups.insert(0, group(WHITENING, recipe.whiten_rate or recipe.bias_rate, recipe.whiten_epochs * steps))
     return [*groups, group(SCALES, recipe.bias_rate) if muon else group(ANY, None)]

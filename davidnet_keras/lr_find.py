@@ -111,7 +111,7 @@ def write(found, place, recipe):
 
 def as_flags(rate, recipe):
     """A rate as --learning-rate takes it, and those of weights with rates of their own, which the sweep moved too."""
-    others = {"--bias-rate": recipe.bias_rate, "--head-rate": recipe.head_rate}
+    others = {"--bias-rate": recipe.bias_rate, "--head-rate": recipe.head_rate, "--whiten-rate": recipe.whiten_rate}
     scaled = [
         f"{flag} {value * rate / recipe.learning_rate:.3g}" for flag, value in others.items() if value is not None
     ]

@@ -67,6 +67,9 @@ class Recipe:
     )
     whitening: bool = setting(True, "fastnet's first convolution whitens; without: a plain one with a norm, trained")
     whiten_epochs: int = setting(3, "epochs in which fastnet's first bias is trained", at_least=1, at_most=MAX_EPOCHS)
+    whiten_rate: float | None = setting(
+        None, "peak rate of fastnet's first bias for a mean loss; None: that of the biases", above=0
+    )
     identity_start: bool = setting(True, "fastnet's kernels begin as the identity; without: drawn, all of them")
     crop_padding: int = setting(
         4, "pixels of reflection around a picture before the random crop", at_least=0, at_most=31
@@ -143,10 +146,11 @@ def check_together(recipe):
     for name in ("whitening", "identity_start"):
         if recipe.network == "davidnet" and not getattr(recipe, name):
             raise UserError(f"That is a part of FastNet; DavidNet has none to leave out. Received: {name}=False")
-    if recipe.whiten_epochs != 3 and not (recipe.network == "fastnet" and recipe.whitening):
-        raise UserError(
-            f"Nothing whitens in this network; leave whiten_epochs out. Received: whiten_epochs={recipe.whiten_epochs}"
-        )
+    for name, default in (("whiten_epochs", 3), ("whiten_rate", None)):
+        if getattr(recipe, name) != default and not (recipe.network == "fastnet" and recipe.whitening):
+            raise UserError(
+                f"Nothing whitens in this network; leave {name} out. Received: {name}={getattr(recipe, name)}"
+            )
     if recipe.network == "fastnet" and recipe.dropout:
         raise UserError(f"FastNet has no dropout; set it to 0. Received: dropout={recipe.dropout}")
     if recipe.optimizer == "muon" and None in (recipe.bias_rate, recipe.head_rate):

@@ -1,5 +1,7 @@
 """From a recipe to a compiled model: which network, which loss, which rates and decays."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -37,6 +39,12 @@ def test_the_fast_recipe_is_airbench94s_with_muon():
     decays = [group_of(path, groups).decay for path in rates]
     assert decays == pytest.approx([0.004 / 0.053, 0.004 / 0.053, 0.004 / 0.67])
     assert [group_of(path, groups).fade_steps for path in rates] == [75, None, None]
+
+
+def test_the_first_bias_may_have_a_rate_of_its_own():
+    groups = parameter_groups(dataclasses.replace(FAST, whiten_rate=2.0), 25)
+    rates = [FAST.peak_rate * group_of(path, groups).rate for path in ("whiten/bias", "a/beta")]
+    assert rates == pytest.approx([2 / 2000, 0.053])
 
 
 def test_it_builds_that_network_with_that_optimizer_and_loss():
@@ -99,6 +107,7 @@ def test_muon_and_sgd_scale_their_rates_as_they_must():
         ({"start_rate": 0.2, "warmup_epochs": 0.0}, "start_rate=0.2"),
         ({"end_rate": 0.1, "warmup_epochs": 24.0}, "end_rate=0.1"),
         ({"whiten_epochs": 5}, "whiten_epochs=5"),
+        ({"whiten_rate": 1.5}, "whiten_rate=1.5"),
         ({"optimizer": "muon"}, "bias_rate="),
         ({"optimizer": "muon", "bias_rate": 27.0, "head_rate": 343.0}, "weight_decay=0.0005, batch_size=512"),
         ({"network": "resnet"}, "network="),
