@@ -55,7 +55,7 @@ class Turns:
     def __init__(self, name, pictures, options):
         self.recipe, self.steps, self.seconds = recipe(name, options), options.steps, []
         data = pictures, pictures
-        self.model = build_model(self.recipe, 10, data, "float32")
+        self.model = build_model(self.recipe, pictures[0], precision="float32")
         self.model.optimizer.learning_rate = 1e-6
         self.data = training_data(self.model, self.recipe, data)
 

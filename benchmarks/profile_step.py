@@ -71,7 +71,7 @@ def operation_seconds(recipe, precision, steps):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (recipe.batch_size, 32, 32, 3), np.uint8)
     y = rng.integers(0, 10, recipe.batch_size)
-    model = build_model(recipe, 10, ((x, y), (x, y)), precision)
+    model = build_model(recipe, x, precision=precision)
     model.optimizer.learning_rate = 1e-6
     data = tf.data.Dataset.from_tensors((x, y)).repeat()
     model.fit(data, steps_per_epoch=2, shuffle=False, verbose=0)

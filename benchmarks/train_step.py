@@ -67,9 +67,7 @@ def main():
     given = {name: value for name, value in given.items() if value is not None}
     recipe = dataclasses.replace(RECIPES[arguments.recipe], **given)
     model = (
-        stock_davidnet(recipe.dropout, precision)
-        if arguments.stock
-        else build_model(recipe, 10, ((x, y), (x, y)), precision)
+        stock_davidnet(recipe.dropout, precision) if arguments.stock else build_model(recipe, x, precision=precision)
     )
     model.optimizer.learning_rate = 1e-6  # noise is not to be learnt
     times = StepTimes()

@@ -10,6 +10,7 @@ _HOMES = {
     "Augmentation": "augment",
     "Cutout": "augment",
     "Normalization": "normalization",
+    "build_model": "build",
     "BatchOrigin": "random_batch_layer",
     "RandomBatchLayer": "random_batch_layer",
     "RandomCrop": "augment",

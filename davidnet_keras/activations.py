@@ -15,8 +15,8 @@ def hard_gelu(x):
 
     GELU's own lowest value is -0.17. Where the error function costs tens of instructions an element, this costs four,
     in one loop forward and one for the gradient: with a loop for each of TensorFlow's operations the fast recipe's
-    train step makes 232 pictures a second, with these 262 (medians of n = 6, `python benchmarks/train_step.py --recipe
-    fast --batch-size 2000`, 2 cores with AVX-512, float32, TensorFlow 2.21).
+    train step made 232 pictures a second, with these 262 (medians of n = 6 in one slow hour, 2 cores with AVX-512,
+    float32, TensorFlow 2.21, `python benchmarks/train_step.py --recipe fast --batch-size 2000`).
 
     Shapes: any -> the same. In a functional model it makes a layer of itself.
 

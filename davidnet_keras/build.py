@@ -10,6 +10,7 @@ from davidnet_keras.muon import Muon
 from davidnet_keras.optimizer import MomentumSGD
 from davidnet_keras.parameter_group import ParameterGroup
 from davidnet_keras.pipeline import steps_per_epoch
+from davidnet_keras.precision import choose_precision
 
 WHITENING, BIASES, HEAD = "whiten/bias$", "(beta|bias)$", "(dense|head)/kernel$"
 SCALES, ANY = "gamma$", ""
@@ -20,12 +21,24 @@ def new_model(recipe, num_classes, data, precision):
     keras.utils.set_random_seed(recipe.seed)
     if recipe.deterministic:
         tf.config.experimental.enable_op_determinism()
-    return build_model(recipe, num_classes, data, precision)
+    return build_model(recipe, data[0][0], num_classes, precision)
 
 
-def build_model(recipe, num_classes, data, precision):
-    """The recipe's network, with the training set's statistics, compiled."""
-    pictures = data[0][0]
+def build_model(recipe, pictures, num_classes=10, precision=None):
+    """The recipe's network, adapted to the training pictures and compiled with the recipe's optimizer and loss.
+
+    It is what `train` trains. The rates are their peaks: `OneCycleTriangle` makes the schedule.
+
+    Args:
+        recipe: `Recipe`, `RECIPES["fast"]` for example.
+        pictures: uint8 (n, 32, 32, 3), all that it will be trained on.
+        num_classes: int. Default 10.
+        precision: name of a Keras dtype policy. Default: what the recipe's means on this machine.
+
+    Returns:
+        `DavidNet` or `FastNet`.
+    """
+    precision = precision or choose_precision(recipe.precision)[0]
     groups = parameter_groups(recipe, steps_per_epoch(len(pictures), recipe.batch_size))
     model = network(recipe, num_classes, 0.0 if groups else recipe.l2, precision)
     model.adapt(pictures)

@@ -30,10 +30,8 @@ class PartialIdentity(keras.initializers.Initializer):
         rows, columns, inputs, filters = shape
         drawn = self.rest(shape, dtype=dtype)
         copied = min(inputs, filters)
-        centre = ops.pad(
-            ops.eye(inputs, copied, dtype=drawn.dtype)[None, None],
-            [[rows // 2, rows - rows // 2 - 1], [columns // 2, columns - columns // 2 - 1], [0, 0], [0, 0]],
-        )
+        sides = [[(side - 1) // 2, side // 2] for side in (rows, columns)]  # the centre, as "same" padding has it
+        centre = ops.pad(ops.eye(inputs, copied, dtype=drawn.dtype)[None, None], [*sides, [0, 0], [0, 0]])
         return ops.concatenate([centre, drawn[..., copied:]], axis=-1)
 
     def get_config(self):

@@ -38,9 +38,9 @@ class FastNet(Network):
         ValueError: no three whole numbers of 1 or more as widths; no class.
 
     Example:
-        model = FastNet()
+        model = build_model(RECIPES["fast"], x_train)  # compiled too
+        model = FastNet(activation="hard_gelu")
         model.adapt(x_train)
-        model.compile(Muon(0.24), SmoothedCrossentropy(0.2), metrics=["accuracy"])
 
     Source: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (arXiv:2404.00498); KellerJordan/cifar10-airbench.
     """

@@ -11,6 +11,9 @@ from davidnet_keras.series import Series, line_of, over_runs
 from davidnet_keras.series_folder import SeriesFolder, check_runs
 from davidnet_keras.stop_signals import Interrupted, StopSignals
 
+OTHER_RUN = "{} was trained with another {} than its series; move it away, and --resume trains that seed again."
+CONDITIONS = {"dataset": "data set", "data": "checksum of the data", "precision": "precision"}  # beside the settings
+
 
 def no_callbacks(seed):
     """None, whatever the seed."""
@@ -130,8 +133,9 @@ def train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision
     `precision` is what the runs that are begun here get in place of the recipe's.
     """
     stop, seeds = StopSignals(announce=progress), [seeded(recipe, place).seed for place in range(plan["runs"])]
-    for seed in seeds:
-        check_same_recipe(folder.run(seed), recipe)
+    begun = [run for seed in seeds if (run := folder.run(seed)).recipe.exists()]
+    check_same_settings(begun, recipe)
+    check_same_conditions(begun, plan["dataset"])
     results = {seed: result_of_finished(folder.run(seed), seed) for seed in seeds if folder.run(seed).model.exists()}
     record(folder, recipe, plan, results)
     for place, seed in enumerate(seeds):
@@ -150,17 +154,25 @@ def train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision
     return series_of(results, folder, recipe)
 
 
-def check_same_recipe(run, recipe):
+def check_same_settings(runs, recipe):
     """UserError for a run of other settings, which would be averaged with the others as if it were a repetition."""
-    if not run.recipe.exists():
-        return
-    settings, wanted = dataclasses.asdict(run.read_recipe()[0]), dataclasses.asdict(recipe)
-    other = [name for name in wanted if settings[name] != wanted[name] and name not in ("seed", "precision")]
-    if other:
-        raise UserError(
-            f"{run.path} was trained with another {' and '.join(other)} than its series; move it away, and --resume "
-            "trains that seed again."
-        )
+    wanted = dataclasses.asdict(recipe)
+    for run in runs:
+        settings = dataclasses.asdict(run.read_recipe()[0])
+        other = [name for name in wanted if settings[name] != wanted[name] and name not in ("seed", "precision")]
+        if other:
+            raise UserError(OTHER_RUN.format(run.path, " and ".join(other)))
+
+
+def check_same_conditions(runs, dataset):
+    """UserError for a run on other pictures than the first, or in another precision."""
+    wanted = None
+    for run in runs:
+        conditions = run.read_recipe()[1]
+        wanted = wanted or conditions | {"dataset": dataset}
+        other = [word for name, word in CONDITIONS.items() if conditions[name] != wanted[name]]
+        if other:
+            raise UserError(OTHER_RUN.format(run.path, " and ".join(other)))
 
 
 def train_one(folder, recipe, plan, data_dir, callbacks, progress, stop):

@@ -46,7 +46,7 @@ def line_of(result, tested="test"):
     """A run in one line; `tested` as in `Series`."""
     from davidnet_keras.cost import cost_text
 
-    minutes, seconds = divmod(round(result["seconds"]), 60)
+    minutes, seconds = divmod(round(result["seconds"] + result.get("seconds_views", 0)), 60)
     cost = "" if result.get("petaflop") is None else f", {cost_text(1e15 * result['petaflop'])}"
     views = f" ({100 * result['accuracy_views']:.2f} % with {result['views']} views)" if "views" in result else ""
     return (

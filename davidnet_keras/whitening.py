@@ -23,7 +23,7 @@ class PatchWhitening(keras.layers.Layer):
         epsilon: float, added to the eigenvalues: directions of less variance are not blown up. Default 5e-4.
 
     Raises:
-        ValueError: a size below 1, an epsilon below 0.
+        ValueError: a size below 1, an epsilon of 0 or less.
 
     Example:
         whitening = PatchWhitening()
@@ -36,8 +36,8 @@ class PatchWhitening(keras.layers.Layer):
     def __init__(self, size=2, epsilon=5e-4, **kwargs):
         if not (isinstance(size, int) and size >= 1):
             raise ValueError(f"A patch has a whole number of pixels, 1 or more, a side. Received: size={size!r}")
-        if not epsilon >= 0:
-            raise ValueError(f"Epsilon must be 0 or more. Received: epsilon={epsilon}")
+        if not epsilon > 0:  # where a direction has no variance, as in grey pictures, it would be divided by 0
+            raise ValueError(f"Epsilon must be above 0. Received: epsilon={epsilon}")
         super().__init__(**kwargs)
         self.size, self.epsilon = size, float(epsilon)
 

@@ -112,16 +112,18 @@ def test_impossible_sizes_are_refused(wrong):
         FastNet(**wrong)
 
 
-@pytest.mark.parametrize(("inputs", "filters"), [(3, 8), (8, 8), (8, 5)])
-def test_the_first_filters_copy_the_inputs(inputs, filters):
+@pytest.mark.parametrize(
+    ("inputs", "filters", "sides"), [(3, 8, (3, 3)), (8, 8, (3, 3)), (8, 5, (3, 3)), (3, 8, (2, 4)), (3, 8, (1, 5))]
+)
+def test_the_first_filters_copy_the_inputs(inputs, filters, sides):
     keras.utils.set_random_seed(0)
-    kernel = PartialIdentity()((3, 3, inputs, filters))
+    kernel = PartialIdentity()((*sides, inputs, filters))
     x = np.random.default_rng(0).normal(size=(2, 6, 6, inputs)).astype("float32")
     copied = min(inputs, filters)
     y = tf.nn.conv2d(x, kernel, 1, "SAME").numpy()
     np.testing.assert_array_equal(y[..., :copied], x[..., :copied])
     drawn = np.asarray(kernel)[..., copied:]
-    assert drawn.size == 0 or 0 < np.abs(drawn).max() <= 1 / np.sqrt(9 * inputs)
+    assert drawn.size == 0 or 0 < np.abs(drawn).max() <= 1 / np.sqrt(np.prod(sides) * inputs)
 
 
 def test_the_initialiser_comes_back_from_its_config():

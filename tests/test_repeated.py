@@ -146,6 +146,16 @@ def test_a_run_of_other_settings_is_not_averaged_with_the_others(tmp_path):
     folder.write_recipe(replace(recipe, learning_rate=0.01), **conditions)
     with pytest.raises(UserError, match="seed-5 was trained with another learning_rate than its series"):
         resume_runs(tmp_path / "series", n=2, progress=False)
+    folder.write_recipe(recipe, **conditions | {"dataset": "cifar10"})
+    with pytest.raises(UserError, match="seed-5 was trained with another data set than its series"):
+        resume_runs(tmp_path / "series", progress=False)
+    folder.write_recipe(recipe, **conditions)
+    shutil.copytree(folder.path, tmp_path / "series" / "seed-6")
+    other = conditions | {"precision": "mixed_bfloat16", "data": conditions["data"] | {"crc32": "00000000"}}
+    RunFolder(tmp_path / "series" / "seed-6").write_recipe(replace(recipe, seed=6), **other)
+    with pytest.raises(UserError, match="seed-6 was trained with another checksum of the data and precision than"):
+        resume_runs(tmp_path / "series", n=2, progress=False)
+    shutil.rmtree(tmp_path / "series" / "seed-6")
     assert not (tmp_path / "series" / "seed-6").exists()
 
 

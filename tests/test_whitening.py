@@ -15,7 +15,7 @@ def pictures(count=40, side=9, channels=3, seed=0):
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_after_adapt_the_outputs_are_uncorrelated_and_of_variance_one(size):
     x = pictures()
-    layer = PatchWhitening(size, epsilon=0.0)
+    layer = PatchWhitening(size, epsilon=1e-9)
     layer.adapt(x)
     y = layer(x).numpy()
     directions = 3 * size**2
@@ -84,7 +84,7 @@ def test_pictures_that_are_not_finite_are_refused():
         PatchWhitening().adapt(np.full((2, 4, 4, 3), np.nan))
 
 
-@pytest.mark.parametrize(("name", "value"), [("size", 0), ("size", 2.0), ("epsilon", -1e-3), ("epsilon", float("nan"))])
+@pytest.mark.parametrize(("name", "value"), [("size", 0), ("size", 2.0), ("epsilon", 0.0), ("epsilon", float("nan"))])
 def test_impossible_arguments_are_refused(name, value):
     with pytest.raises(ValueError, match="Received: "):
         PatchWhitening(**{name: value})
