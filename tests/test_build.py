@@ -156,3 +156,12 @@ def test_decay_and_rates_of_muons_other_weights_follow_the_batch_size():
     small, large = (parameter_groups(Recipe(**fast(batch_size=size)), 1)[1] for size in (500, 2000))
     assert small.rate == pytest.approx(4 * large.rate)  # the sum over fewer pictures is smaller
     assert small.rate * small.decay == pytest.approx(large.rate * large.decay / 4)  # four times as many steps
+
+
+def test_davidnet_learns_with_muon_at_the_rates_that_the_readme_names():
+    # For steps of 16 pictures; the README has them for 512.
+    rates = {"learning_rate": 0.24, "bias_rate": 27 / 32, "head_rate": 0.34 / 32, "weight_decay": 2e-6}
+    model = built(width=8, batch_size=16, optimizer="muon", **rates)
+    x, y = pictures(16)
+    losses = model.fit(x, y, batch_size=16, epochs=40, verbose=0).history["loss"]
+    assert losses[-1] < 0.2 and max(losses) < 3  # a head's rate for logits / 256 makes it 50
