@@ -5,7 +5,8 @@
 Each setting trains some steps of its own batch size through `model.fit`, augmentation included, then the next one does,
 all of them again and again in one process, so that a machine whose speed rises and falls favours none. It prints a
 Markdown table: seconds a thousand pictures, and their ratio to the whole recipe's in the same round. Pictures are noise
-and the rate next to nothing: neither changes the time. Lookahead, an average at every fifth step, is left out.
+and the rate next to nothing: neither changes the time. The step is that of the first epochs, in which the first bias is
+trained. Lookahead, an average at every fifth step, is left out.
 """
 
 import argparse

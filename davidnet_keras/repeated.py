@@ -11,8 +11,7 @@ from davidnet_keras.series import Series, line_of, over_runs
 from davidnet_keras.series_folder import SeriesFolder, check_runs
 from davidnet_keras.stop_signals import Interrupted, StopSignals
 
-OTHER_RUN = "{} was trained with another {} than its series; move it away, and --resume trains that seed again."
-CONDITIONS = {"dataset": "data set", "data": "checksum of the data", "precision": "precision"}  # beside the settings
+CONDITIONS = {"data": "the pictures' checksum", "precision": "precision"}
 
 
 def no_callbacks(seed):
@@ -88,7 +87,11 @@ def resume_runs(run_dir, data_dir=None, n=None, callbacks=no_callbacks, progress
         plan["runs"] = runs_to_go_on_with(plan["runs"], n)
         plan["checkpoint_every"] = checkpoint_every or plan["checkpoint_every"]
         seeded(recipe, plan["runs"] - 1)
-        precision = precision_begun(folder, recipe, plan, data_dir)
+        runs = [folder.run(seeded(recipe, place).seed) for place in range(plan["runs"])]
+        begun = [run for run in runs if run.recipe.exists()]
+        check_same_settings(begun, recipe, plan["dataset"])
+        check_same_conditions(begun)
+        precision = precision_begun(begun, recipe, plan, data_dir)
         return train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision)
 
 
@@ -111,16 +114,14 @@ def runs_to_go_on_with(begun, n):
     return n
 
 
-def precision_begun(folder, recipe, plan, data_dir):
+def precision_begun(begun, recipe, plan, data_dir):
     """The precision that "auto" took for the runs there are; UserError for other pictures than theirs.
 
     Else runs on another machine, or on other files, would be averaged with them as if they were repetitions.
     """
     from davidnet_keras.resuming import same_data
 
-    runs = [folder.run(seeded(recipe, place).seed) for place in range(plan["runs"])]
-    begun = [run for run in runs if run.recipe.exists()]
-    if not begun or len(begun) == len(runs):  # nothing to compare with, or `resume` does
+    if not begun or len(begun) == plan["runs"]:  # nothing to compare with, or `resume` does
         return recipe.precision
     conditions = begun[0].read_recipe()[1]
     same_data(begun[0].path, conditions, data_dir)
@@ -133,9 +134,6 @@ def train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision
     `precision` is what the runs that are begun here get in place of the recipe's.
     """
     stop, seeds = StopSignals(announce=progress), [seeded(recipe, place).seed for place in range(plan["runs"])]
-    begun = [run for seed in seeds if (run := folder.run(seed)).recipe.exists()]
-    check_same_settings(begun, recipe)
-    check_same_conditions(begun, plan["dataset"])
     results = {seed: result_of_finished(folder.run(seed), seed) for seed in seeds if folder.run(seed).model.exists()}
     record(folder, recipe, plan, results)
     for place, seed in enumerate(seeds):
@@ -154,25 +152,31 @@ def train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision
     return series_of(results, folder, recipe)
 
 
-def check_same_settings(runs, recipe):
+def check_same_settings(runs, recipe, dataset):
     """UserError for a run of other settings, which would be averaged with the others as if it were a repetition."""
-    wanted = dataclasses.asdict(recipe)
+    wanted = dataclasses.asdict(recipe) | {"dataset": dataset}
+    free = ("seed", "precision") if recipe.precision == "auto" else ("seed",)
     for run in runs:
-        settings = dataclasses.asdict(run.read_recipe()[0])
-        other = [name for name in wanted if settings[name] != wanted[name] and name not in ("seed", "precision")]
+        begun, conditions = run.read_recipe()
+        found = dataclasses.asdict(begun) | {name: conditions[name] for name in ("dataset", "precision")}
+        other = [name for name in wanted if found[name] != wanted[name] and name not in free]
         if other:
-            raise UserError(OTHER_RUN.format(run.path, " and ".join(other)))
+            raise UserError(
+                f"{run.path} was trained with another {' and '.join(other)} than its series; move it away, and "
+                "--resume trains that seed again."
+            )
 
 
-def check_same_conditions(runs, dataset):
-    """UserError for a run on other pictures than the first, or in another precision."""
-    wanted = None
-    for run in runs:
-        conditions = run.read_recipe()[1]
-        wanted = wanted or conditions | {"dataset": dataset}
-        other = [word for name, word in CONDITIONS.items() if conditions[name] != wanted[name]]
+def check_same_conditions(runs):
+    """UserError for two runs on other pictures, or of which "auto" meant another precision."""
+    for run in runs[1:]:
+        here, there = run.read_recipe()[1], runs[0].read_recipe()[1]
+        other = [word for name, word in CONDITIONS.items() if here[name] != there[name]]
         if other:
-            raise UserError(OTHER_RUN.format(run.path, " and ".join(other)))
+            raise UserError(
+                f"{runs[0].path} and {run.path} differ in {' and '.join(other)}, so that their mean says nothing; move "
+                "one of them away, and --resume trains that seed again."
+            )
 
 
 def train_one(folder, recipe, plan, data_dir, callbacks, progress, stop):

@@ -18,6 +18,9 @@ def test_an_exported_model_answers_as_the_model(network, tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     model = NETWORKS[network]()
     model.adapt(np.concatenate([pictures] * 20))
+    model.compile(loss="sparse_categorical_crossentropy")
+    model.save(tmp_path / "model.keras")
+    model = keras.saving.load_model(tmp_path / "model.keras")
     archive = keras.export.ExportArchive()
     archive.track(model)
     signature = [keras.InputSpec(shape=(None, 32, 32, 3), dtype="float32")]

@@ -15,6 +15,7 @@ import pytest
 from davidnet_keras import Interrupted, Recipe, UserError, load_shapes, resume_runs, train, train_runs, training
 from davidnet_keras.cli import BAD_INPUT, DONE, main
 from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.series import line_of
 from davidnet_keras.series_folder import SeriesFolder
 
 RECIPE = Recipe(epochs=2, batch_size=24, width=2, learning_rate=0.1, seed=5, precision="float32", deterministic=True)
@@ -147,16 +148,24 @@ def test_a_run_of_other_settings_is_not_averaged_with_the_others(tmp_path):
     with pytest.raises(UserError, match="seed-5 was trained with another learning_rate than its series"):
         resume_runs(tmp_path / "series", n=2, progress=False)
     folder.write_recipe(recipe, **conditions | {"dataset": "cifar10"})
-    with pytest.raises(UserError, match="seed-5 was trained with another data set than its series"):
+    with pytest.raises(UserError, match="seed-5 was trained with another dataset than its series"):
+        resume_runs(tmp_path / "series", n=2, progress=False)  # and no other data set is loaded, or even downloaded
+    folder.write_recipe(recipe, **conditions | {"precision": "mixed_bfloat16"})
+    with pytest.raises(UserError, match="seed-5 was trained with another precision than its series"):
         resume_runs(tmp_path / "series", progress=False)
     folder.write_recipe(recipe, **conditions)
     shutil.copytree(folder.path, tmp_path / "series" / "seed-6")
-    other = conditions | {"precision": "mixed_bfloat16", "data": conditions["data"] | {"crc32": "00000000"}}
+    other = conditions | {"data": conditions["data"] | {"crc32": "00000000"}}
     RunFolder(tmp_path / "series" / "seed-6").write_recipe(replace(recipe, seed=6), **other)
-    with pytest.raises(UserError, match="seed-6 was trained with another checksum of the data and precision than"):
+    with pytest.raises(UserError, match=r"seed-5 and .*seed-6 differ in the pictures' checksum, so"):
         resume_runs(tmp_path / "series", n=2, progress=False)
     shutil.rmtree(tmp_path / "series" / "seed-6")
     assert not (tmp_path / "series" / "seed-6").exists()
+
+
+def test_a_run_is_named_with_all_of_its_time():
+    result = {"seed": 3, "accuracy": 0.5, "epochs": 2, "seconds": 100.0, "views": 6, "accuracy_views": 0.6}
+    assert line_of(result | {"seconds_views": 30.0}).endswith("50.00 % (60.00 % with 6 views), 2 epochs, 2 min 10 s")
 
 
 def test_an_edited_history_of_a_finished_run_costs_the_picture_only(tmp_path):
