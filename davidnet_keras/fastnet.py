@@ -38,9 +38,8 @@ class FastNet(Network):
         ValueError: no three whole numbers of 1 or more as widths; no class.
 
     Example:
-        model = build_model(RECIPES["fast"], x_train)  # compiled too
         model = FastNet(activation="hard_gelu")
-        model.adapt(x_train)
+        model.adapt(x_train)  # `build_model(RECIPES["fast"], x_train)` compiles it too, with the rates of each group
 
     Source: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (arXiv:2404.00498); KellerJordan/cifar10-airbench.
     """

@@ -7,11 +7,10 @@ from davidnet_keras.errors import UserError
 from davidnet_keras.model_file import check_model_file
 from davidnet_keras.recipe import RECIPES
 from davidnet_keras.run_folder import RunFolder
+from davidnet_keras.same_series import check_same_conditions, check_same_settings, precision_begun
 from davidnet_keras.series import Series, line_of, over_runs
 from davidnet_keras.series_folder import SeriesFolder, check_runs
 from davidnet_keras.stop_signals import Interrupted, StopSignals
-
-CONDITIONS = {"data": "the pictures' checksum", "precision": "precision"}
 
 
 def no_callbacks(seed):
@@ -114,20 +113,6 @@ def runs_to_go_on_with(begun, n):
     return n
 
 
-def precision_begun(begun, recipe, plan, data_dir):
-    """The precision that "auto" took for the runs there are; UserError for other pictures than theirs.
-
-    Else runs on another machine, or on other files, would be averaged with them as if they were repetitions.
-    """
-    from davidnet_keras.resuming import same_data
-
-    if not begun or len(begun) == plan["runs"]:  # nothing to compare with, or `resume` does
-        return recipe.precision
-    conditions = begun[0].read_recipe()[1]
-    same_data(begun[0].path, conditions, data_dir)
-    return conditions["precision"]
-
-
 def train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision):
     """Train what is not there yet, and record each run; returns the `Series`.
 
@@ -150,33 +135,6 @@ def train_missing(folder, recipe, plan, data_dir, callbacks, progress, precision
         if progress:
             print(line_of(results[seed], recipe.tested_on))
     return series_of(results, folder, recipe)
-
-
-def check_same_settings(runs, recipe, dataset):
-    """UserError for a run of other settings, which would be averaged with the others as if it were a repetition."""
-    wanted = dataclasses.asdict(recipe) | {"dataset": dataset}
-    free = ("seed", "precision") if recipe.precision == "auto" else ("seed",)
-    for run in runs:
-        begun, conditions = run.read_recipe()
-        found = dataclasses.asdict(begun) | {name: conditions[name] for name in ("dataset", "precision")}
-        other = [name for name in wanted if found[name] != wanted[name] and name not in free]
-        if other:
-            raise UserError(
-                f"{run.path} was trained with another {' and '.join(other)} than its series; move it away, and "
-                "--resume trains that seed again."
-            )
-
-
-def check_same_conditions(runs):
-    """UserError for two runs on other pictures, or of which "auto" meant another precision."""
-    for run in runs[1:]:
-        here, there = run.read_recipe()[1], runs[0].read_recipe()[1]
-        other = [word for name, word in CONDITIONS.items() if here[name] != there[name]]
-        if other:
-            raise UserError(
-                f"{runs[0].path} and {run.path} differ in {' and '.join(other)}, so that their mean says nothing; move "
-                "one of them away, and --resume trains that seed again."
-            )
 
 
 def train_one(folder, recipe, plan, data_dir, callbacks, progress, stop):
