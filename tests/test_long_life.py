@@ -59,7 +59,7 @@ class TracedModel(keras.Model):
         return super().train_step(data)
 
 
-def small_model(recipe=None, num_classes=10, data=None, precision=None):
+def small_model(recipe=None, pictures=None, num_classes=10, precision=None):
     inputs = keras.Input((32, 32, 3))
     normalize = Normalization(name="normalize")
     normalize.adapt(PICTURES[0][0])
