@@ -1,4 +1,4 @@
-"""3x3 convolution for CPUs: the same sums as `keras.layers.Conv2D`, by the fastest of four ways.
+"""3x3 convolution for CPUs: the same sums as `keras.layers.Conv2D`, by the fastest of three ways.
 
 oneDNN's convolutions are fast on large maps and slow on DavidNet's small ones, above all in the gradient of the
 kernel. `choose` says which way serves which shape; anything else, and any GPU, takes TensorFlow's own convolution.
@@ -10,6 +10,7 @@ import tensorflow as tf
 from davidnet_keras.winograd import cut, winograd_conv2d
 
 SIDE = 3  # of the kernel
+STACK = 16  # pictures
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
@@ -51,10 +52,8 @@ def choose(shape, kernel_shape, dtype):
         return plain_conv2d
     if dtype == "float32" and narrow >= 64 and cut(height).products * cut(width).products <= 4 * height * width:
         return winograd_conv2d
-    if dtype == "bfloat16" and narrow >= 128 and max(height, width) <= 4:
-        return patches_conv2d
     if dtype == "bfloat16" and narrow >= 128 and max(height, width) <= 8:
-        return shifts_conv2d
+        return stacked_conv2d
     return plain_conv2d
 
 
@@ -92,37 +91,30 @@ def inputs_gradient(x, kernel, dy):
 
 
 @tf.custom_gradient
-def patches_conv2d(x, kernel):
-    """Each output's nine inputs side by side in a row, and one product of matrices; its gradients are products too.
+def stacked_conv2d(x, kernel):
+    """TensorFlow's convolution of sixteen pictures at once, with the gradient of the kernel as nine products of matrices.
 
-    Nine times the memory of x: for maps of 4x4. In float32 it took 225 ms there where oneDNN took 339 (in another hour
-    than `winograd_conv2d`'s). It is used in bfloat16 only, where it has not been timed for want of a CPU that has it.
+    oneDNN's bfloat16 convolutions reach their speed on large maps only. So sixteen pictures stand on one another with a
+    row of zeros between them, where the convolution's padding would be; the gradient of x is such a convolution too.
+    In that of the kernel each tap is a product.
     """
-    patches = neighbourhoods(x)
-    y = in_map(tf.matmul(patches, tf.reshape(kernel, [-1, kernel.shape[-1]])), x)
+    y = convolve_stacks(x, kernel)
 
     def gradients(dy):
-        dkernel = tf.matmul(patches, in_rows(dy), transpose_a=True)
-        turned = tf.reshape(tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2]), [-1, x.shape[-1]])
-        return in_map(tf.matmul(neighbourhoods(dy), turned), x), tf.reshape(dkernel, kernel.shape)
-
-    return y, gradients
-
-
-@tf.custom_gradient
-def shifts_conv2d(x, kernel):
-    """TensorFlow's convolution, with the gradient of the kernel as nine products of matrices, one for each tap.
-
-    In float32 it took 290 ms at 8x8 (256 to 512 channels) where oneDNN took 348 (in that hour too).
-    It is used in bfloat16 only, where it has not been timed for want of a CPU that has it.
-    """
-    y = plain_conv2d(x, kernel)
-
-    def gradients(dy):
+        turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
         taps = [tf.matmul(in_rows(tap), in_rows(dy), transpose_a=True) for tap in shifts(x)]
-        return inputs_gradient(x, kernel, dy), tf.reshape(tf.stack(taps), kernel.shape)
+        return convolve_stacks(dy, turned), tf.reshape(tf.stack(taps), kernel.shape)
 
     return y, gradients
+
+
+def convolve_stacks(x, kernel):
+    """`plain_conv2d`, in stacks of pictures."""
+    batch, (height, width, channels) = tf.shape(x)[0], x.shape[1:]
+    stacks = tf.maximum(-(-batch // STACK), 1)  # oneDNN fails on none
+    x = tf.pad(x, [[0, stacks * STACK - batch], [0, 1], [0, 0], [0, 0]])
+    y = plain_conv2d(tf.reshape(x, [-1, STACK * (height + 1), width, channels]), kernel)
+    return tf.reshape(y, [-1, height + 1, width, y.shape[-1]])[:batch, :height]
 
 
 def shifts(x):
@@ -132,16 +124,6 @@ def shifts(x):
     return [padded[:, i : i + height, j : j + width] for i in range(SIDE) for j in range(SIDE)]
 
 
-def neighbourhoods(x):
-    """(batch, height, width, channels) -> (places, 9 channels)."""
-    return in_rows(tf.concat(shifts(x), axis=-1))
-
-
 def in_rows(x):
     """(batch, height, width, channels) -> (places, channels)."""
     return tf.reshape(x, [tf.size(x) // x.shape[-1], x.shape[-1]])
-
-
-def in_map(rows, like):
-    """(places, channels) -> (batch, height, width, channels)."""
-    return tf.reshape(rows, [tf.shape(like)[0], *like.shape[1:3], rows.shape[-1]])

@@ -107,11 +107,11 @@ def masked(x, key, rate, places=tf.int32):
 
 
 def random_bits(place, key):
-    """32 random bits for every place: two rounds of an avalanche hash, each with half of the key.
+    """32 random bits for every place: an avalanche hash between the halves of the key.
 
     Source: the hash is Chris Wellons's lowbias32 ("Prospecting for Hash Functions").
     """
-    return avalanche(avalanche(place ^ key[0]) + key[1])
+    return avalanche(place ^ key[0]) + key[1]
 
 
 def avalanche(bits):

@@ -106,40 +106,47 @@ class FusedBatchNormalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
 class ConvBN(keras.layers.Layer):
-    """3x3 convolution without bias, dropout, batch normalisation, ReLU.
+    """3x3 convolution without bias, dropout, batch normalisation, ReLU; with `pool` the maximum of each 2x2 of that.
 
-    Shapes: (batch, height, width, in) -> (batch, height, width, filters).
+    Shapes: (batch, height, width, in) -> (batch, height, width, filters), with `pool` half as high and wide.
 
     Args:
         filters: int, output channels.
         dropout: float in [0, 1), the share of the convolution's outputs set to zero in training. Default 0.05.
+        pool: bool, whether a 2x2 maximum follows. Default False.
 
-    Source: the reference notebook's ConvBN; cifar10-fast's conv_bn has no dropout.
+    Source: the reference notebook's ConvBN and ResBlk; cifar10-fast's conv_bn has no dropout.
     """
 
-    def __init__(self, filters, dropout=0.05, **kwargs):
+    def __init__(self, filters, dropout=0.05, pool=False, **kwargs):
         super().__init__(**kwargs)
-        self.filters, self.rate = filters, dropout
+        self.filters, self.rate, self.pool = filters, dropout, bool(pool)
         self.conv = Conv3x3(filters, kernel_initializer=torch_init(), dtype=self.dtype_policy)
         self.dropout = Dropout(dropout, dtype=self.dtype_policy)
         self.norm = FusedBatchNormalization(dtype=self.dtype_policy)
 
     def build(self, input_shape):
-        output_shape = self.compute_output_shape(input_shape)
         self.conv.build(input_shape)
-        self.dropout.build(output_shape)
-        self.norm.build(output_shape)
+        convolved = (*input_shape[:-1], self.filters)
+        self.dropout.build(convolved)
+        self.norm.build(convolved)
 
     def call(self, x, training=False):
         x = self.conv(x)
         x = self.dropout(x, training=training)
-        return keras.ops.relu(self.norm(x, training=training))
+        x = self.norm(x, training=training)
+        if self.pool:  # before the ReLU, which then has a quarter to do: the maximum and its gradient are the same
+            x = keras.ops.max_pool(x, 2, data_format="channels_last")
+        return keras.ops.relu(x)
 
     def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], self.filters)
+        batch, *sides, _ = input_shape
+        if self.pool:
+            sides = [None if side is None else side // 2 for side in sides]
+        return (batch, *sides, self.filters)
 
     def get_config(self):
-        return super().get_config() | {"filters": self.filters, "dropout": self.rate}
+        return super().get_config() | {"filters": self.filters, "dropout": self.rate, "pool": self.pool}
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")

@@ -51,22 +51,19 @@ class DavidNet(Network):
 def davidnet_graph(num_classes, width, logit_scale, dropout, dtype):
     """The network, read downward: (images, logits), both KerasTensors."""
 
-    def conv(filters, name):
-        return ConvBN(filters, dropout, dtype=dtype, name=name)
+    def conv(filters, name, pool=True):
+        return ConvBN(filters, dropout, pool, dtype=dtype, name=name)
 
     def residual(name):
         return ResidualBlock(dropout, dtype=dtype, name=name)
 
-    def pool(name):
-        return keras.layers.MaxPooling2D(2, data_format="channels_last", dtype=dtype, name=name)
-
     images = keras.Input(IMAGE_SHAPE, name="images")
     x = Normalization(dtype=dtype, name="normalize")(images)
-    x = conv(width, "prep")(x)  # (batch, 32, 32, width)
-    x = pool("pool1")(conv(2 * width, "layer1")(x))  # (batch, 16, 16, 2 width)
+    x = conv(width, "prep", pool=False)(x)  # (batch, 32, 32, width)
+    x = conv(2 * width, "layer1")(x)  # (batch, 16, 16, 2 width)
     x = residual("residual1")(x)
-    x = pool("pool2")(conv(4 * width, "layer2")(x))  # (batch, 8, 8, 4 width)
-    x = pool("pool3")(conv(8 * width, "layer3")(x))  # (batch, 4, 4, 8 width)
+    x = conv(4 * width, "layer2")(x)  # (batch, 8, 8, 4 width)
+    x = conv(8 * width, "layer3")(x)  # (batch, 4, 4, 8 width)
     x = residual("residual3")(x)
     top = keras.layers.GlobalMaxPooling2D(data_format="channels_last", dtype=dtype, name="global_pool")
     x = top(x)  # (batch, 8 width)
