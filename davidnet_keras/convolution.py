@@ -102,6 +102,7 @@ def stacked_conv2d(x, kernel):
 
     def gradients(dy):
         turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
+        dy = tf.ensure_shape(dy, y.shape)  # a pool behind y forgets its sides where the batch's size is open
         taps = [tf.matmul(in_rows(tap), in_rows(dy), transpose_a=True) for tap in shifts(x)]
         return convolve_stacks(dy, turned), tf.reshape(tf.stack(taps), kernel.shape)
 
