@@ -102,7 +102,6 @@ def stacked_conv2d(x, kernel):
 
     def gradients(dy):
         turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-        dy = tf.ensure_shape(dy, y.shape)  # a pool behind y forgets its sides where the batch's size is open
         taps = [tf.matmul(in_rows(tap), in_rows(dy), transpose_a=True) for tap in shifts(x)]
         return convolve_stacks(dy, turned), tf.reshape(tf.stack(taps), kernel.shape)
 
@@ -115,7 +114,8 @@ def convolve_stacks(x, kernel):
     stacks = tf.maximum(-(-batch // STACK), 1)  # oneDNN fails on none
     x = tf.pad(x, [[0, stacks * STACK - batch], [0, 1], [0, 0], [0, 0]])
     y = plain_conv2d(tf.reshape(x, [-1, STACK * (height + 1), width, channels]), kernel)
-    return tf.reshape(y, [-1, height + 1, width, y.shape[-1]])[:batch, :height]
+    y = tf.reshape(y, [-1, height + 1, width, y.shape[-1]])[:, :height]
+    return y[:batch]  # by itself: with the rows, no side would be known beforehand
 
 
 def shifts(x):
