@@ -1,4 +1,4 @@
-"""Whether bfloat16 costs accuracy: a shortened job of the reference recipe in bfloat16 and in float32, a few seeds each.
+"""Whether bfloat16 costs accuracy: a shortened job of the reference recipe in bfloat16 and float32, some seeds each.
 
     python benchmarks/precision_accuracy.py --data-dir DIR --output runs.jsonl
 

@@ -126,6 +126,22 @@ def test_the_graph_takes_batches_of_any_size(way, jit_compile):
         assert_same([np.asarray(value, "float64") for value in function(*values)], true, 1e-5)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_sides_are_known_beforehand_in_a_batch_of_any_size(way):
+    """A pool behind it hands back a gradient of the sides that its input was known to have."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 8, 6, 3)), tf.TensorSpec((3, 3, 3, 5))], autograph=False)
+    def step(x, kernel):
+        y = way(x, kernel)
+        assert tuple(y.shape) == (None, 8, 6, 5)
+        return tf.gradients(tf.nn.max_pool2d(y, 2, 2, "VALID"), [x, kernel])
+
+    assert [gradient.shape for gradient in step(tf.ones((2, 8, 6, 3)), tf.ones((3, 3, 3, 5)))] == [
+        (2, 8, 6, 3),
+        (3, 3, 3, 5),
+    ]
+
+
 def outcome_in_graph(way, x, kernel, dy):
     with tf.GradientTape() as tape:
         tape.watch([x, kernel])

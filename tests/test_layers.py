@@ -121,6 +121,27 @@ def test_conv_bn_is_convolution_dropout_norm_relu():
     np.testing.assert_allclose(layer(x, training=True), expected, rtol=1e-3, atol=1e-4)
 
 
+def test_a_pool_in_conv_bn_gives_what_one_behind_it_would_and_the_same_gradient():
+    x = pictures((4, 6, 7, 3))
+    layer, pooled = ConvBN(5, dropout=0.0), ConvBN(5, dropout=0.0, pool=True)
+    for each in (layer, pooled):
+        each.build(x.shape)
+    pooled.set_weights(layer.get_weights())
+    assert pooled.compute_output_shape(x.shape) == (4, 3, 3, 5)
+    assert pooled.compute_output_shape((None, None, 7, 3)) == (None, None, 3, 5)
+
+    def outcome(function, weights):
+        with tf.GradientTape() as tape:
+            y = function(x)
+            loss = tf.reduce_sum(y * tf.reshape(tf.range(tf.size(y), dtype=y.dtype), y.shape))
+        return [y, *tape.gradient(loss, [weight.value for weight in weights])]
+
+    behind = outcome(lambda x: tf.nn.max_pool2d(layer(x, training=True), 2, 2, "VALID"), layer.trainable_weights)
+    within = outcome(lambda x: pooled(x, training=True), pooled.trainable_weights)
+    for found, true in zip(within, behind, strict=True):
+        np.testing.assert_allclose(found, true, rtol=0, atol=1e-5 * np.abs(true).max())
+
+
 def test_residual_block_adds_two_conv_bns():
     x = pictures((4, 6, 6, 5))
     block = ResidualBlock(dropout=0.0)
@@ -134,7 +155,7 @@ def test_residual_block_adds_two_conv_bns():
     "layer",
     [
         FusedBatchNormalization(momentum=0.8, epsilon=1e-3, scale=False),
-        ConvBN(7, dropout=0.2),
+        ConvBN(7, dropout=0.2, pool=True),
         ResidualBlock(dropout=0.3),
     ],
 )
