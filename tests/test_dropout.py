@@ -18,6 +18,14 @@ def test_inputs_are_dropped_at_the_rate_and_the_rest_scaled_up(rate):
     np.testing.assert_allclose(out[out != 0], 1 / (1 - rate), rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_rounds_each_product_and_not_the_factor(dtype):
+    x = tf.cast(tf.random.stateless_uniform((64, 1000), [1, 2], 1, 2), dtype)
+    out = Dropout(0.05, seed=1, dtype=dtype)(x, training=True)
+    kept, out = np.asarray(tf.cast(x, "float64")), np.asarray(tf.cast(out, "float64"))
+    assert out.sum() / kept[out != 0].sum() == pytest.approx(1 / 0.95, rel=3e-4)  # bfloat16's own factor: 2e-3 more
+
+
 def test_neighbours_are_dropped_independently():
     dropped = mask(Dropout(0.3, seed=1), (2000, 64)).astype(float)
     for shift in (1, 2, 16, 32):
