@@ -39,12 +39,14 @@ def main():
     data = held_out(everything, len(everything[0][0]) - options.pictures)
     data = data[0], tuple(array[: options.pictures] for array in data[1])
     lines = options.output.read_text().splitlines() if options.output.exists() else []
-    done = {(run["precision"], run["seed"]): run for run in map(json.loads, lines)}
+    job = {"pictures": options.pictures, "epochs": options.epochs}
+    runs = [run for run in map(json.loads, lines) if job.items() <= run.items()]  # those of other jobs stay in the file
+    done = {(run["precision"], run["seed"]): run for run in runs}
     for seed in range(options.runs):
         for precision in PRECISIONS:
             if (precision, seed) in done:
                 continue
-            run = done[precision, seed] = train(precision, seed, options.epochs, data)
+            run = done[precision, seed] = job | train(precision, seed, options.epochs, data)
             with options.output.open("a") as file:
                 print(json.dumps(run), file=file)
             print(run, flush=True)
@@ -75,8 +77,10 @@ def report(accuracies):
     differences = [half - full for half, full in zip(bfloat16, float32, strict=True)]
     for name, values in (*accuracies.items(), ("difference", differences)):
         n, mean, deviation, interval = mean_interval([100 * value for value in values])
-        spread = f", standard deviation {deviation:.2f}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}"
-        print(f"{name}: {mean:.2f} % (n = {n}{spread if deviation is not None else ''})")
+        spread = ""
+        if n > 1:
+            spread = f", standard deviation {deviation:.2f}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}"
+        print(f"{name}: {mean:.2f} % (n = {n}{spread})")
 
 
 if __name__ == "__main__":
