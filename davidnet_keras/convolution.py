@@ -11,6 +11,7 @@ from davidnet_keras.winograd import cut, winograd_conv2d
 
 SIDE = 3  # of the kernel
 STACK = 16  # pictures
+WIDE = 512  # channels of the output from which on stacks pay
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
@@ -96,7 +97,8 @@ def stacked_conv2d(x, kernel):
 
     oneDNN's bfloat16 convolutions reach their speed on large maps only. So sixteen pictures stand on one another with a
     row of zeros between them, where the convolution's padding would be; the gradient of x is such a convolution too.
-    In that of the kernel each tap is a product.
+    Where the outputs have fewer than 512 channels, stacks gain nothing, and are left out. In the gradient of the kernel
+    each tap is a product.
 
     With it in place of nine-patch matrices at 4x4, and the ReLU behind the maximum (`ConvBN`), DavidNet's step without
     dropout went from 448 to 501 pictures a second (medians of n = 6, batch 512, 2 cores with AMX bfloat16, TensorFlow
@@ -113,7 +115,9 @@ def stacked_conv2d(x, kernel):
 
 
 def convolve_stacks(x, kernel):
-    """`plain_conv2d`, in stacks of pictures."""
+    """`plain_conv2d`, in stacks of pictures where that is faster."""
+    if kernel.shape[-1] < WIDE:
+        return plain_conv2d(x, kernel)
     batch, (height, width, channels) = tf.shape(x)[0], x.shape[1:]
     stacks = tf.maximum(-(-batch // STACK), 1)  # oneDNN fails on none
     x = tf.pad(x, [[0, stacks * STACK - batch], [0, 1], [0, 0], [0, 0]])

@@ -24,6 +24,11 @@ SHAPES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def stacks_of_few_channels(monkeypatch):
+    monkeypatch.setattr(convolution, "WIDE", 1)
+
+
 def outcome(way, x, kernel, dy):
     """The output and both gradients, as float64 arrays."""
     with tf.GradientTape() as tape:
@@ -109,6 +114,15 @@ def test_in_bfloat16_stacks_differ_by_its_rounding_only(batch):
     values = example(batch, 4, 4, 32, 16, "bfloat16")
     true = outcome(plain_conv2d, *(tf.cast(value, "float64") for value in values))
     assert_same(outcome(stacked_conv2d, *values), true, 2**-7)
+
+
+@pytest.mark.parametrize(("filters", "height"), [(3, 3), (4, 16 * (3 + 1)), (5, 16 * (3 + 1))])
+def test_stacks_are_made_where_the_outputs_are_many(monkeypatch, filters, height):
+    seen = []
+    monkeypatch.setattr(convolution, "WIDE", 4)
+    monkeypatch.setattr(convolution, "plain_conv2d", lambda x, w: seen.append(x.shape[1]) or plain_conv2d(x, w))
+    convolution.convolve_stacks(*example(17, 3, 5, 2, filters, "float32")[:2])
+    assert seen == [height]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -233,3 +247,23 @@ def test_a_step_of_davidnet_is_the_same_by_every_way(monkeypatch, dtype):
         assert np.median(np.abs(change - plain)) <= 1e-3 * np.abs(plain).max()
         if dtype == "float64":
             np.testing.assert_allclose(change, plain, rtol=0, atol=1e-9 * np.abs(plain).max())
+
+
+def test_davidnet_trains_by_fit_in_bfloat16_with_stacks_as_without(monkeypatch):
+    x = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)  # the last batch is smaller
+
+    def losses():
+        keras.utils.set_random_seed(0)
+        model = DavidNet(dropout=0.0, width=64, dtype="mixed_bfloat16")
+        model.adapt(x)
+        model.compile(MomentumSGD(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model.fit(x, np.arange(5), batch_size=3, epochs=2, shuffle=False, verbose=0).history["loss"]
+
+    seen = []
+    monkeypatch.setattr(convolution, "WIDE", 512)
+    monkeypatch.setattr(convolution, "stacked_conv2d", lambda *args: seen.append(1) or stacked_conv2d(*args))
+    ours = losses()
+    assert seen
+    monkeypatch.setattr(convolution, "choose", lambda *args: plain_conv2d)
+    np.testing.assert_allclose(ours, losses(), rtol=0.02)
+    assert ours[1] < ours[0]
