@@ -42,12 +42,19 @@ def build_model(recipe, pictures, num_classes=10, precision=None):
     groups = parameter_groups(recipe, steps_per_epoch(len(pictures), recipe.batch_size))
     model = network(recipe, num_classes, 0.0 if groups else recipe.l2, precision)
     model.adapt(pictures)
-    make = Muon if recipe.optimizer == "muon" else MomentumSGD
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
     if recipe.label_smoothing:
         loss = SmoothedCrossentropy(recipe.label_smoothing, reduction="sum")
-    model.compile(make(recipe.peak_rate, recipe.momentum, groups=groups), loss, metrics=["accuracy"])
+    model.compile(optimizer(recipe, groups, precision), loss, metrics=["accuracy"])
     return model
+
+
+def optimizer(recipe, groups, precision):
+    """The recipe's optimizer; the products that Muon makes are of the layers' precision."""
+    if recipe.optimizer == "sgd":
+        return MomentumSGD(recipe.peak_rate, recipe.momentum, groups=groups)
+    products = keras.dtype_policies.get(precision).compute_dtype
+    return Muon(recipe.peak_rate, recipe.momentum, newton_schulz_dtype=products, groups=groups)
 
 
 def network(recipe, num_classes, l2, precision):

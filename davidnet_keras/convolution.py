@@ -7,6 +7,7 @@ kernel. `choose` says which way serves which shape; anything else, and any GPU, 
 import keras
 import tensorflow as tf
 
+from davidnet_keras.one_loop import widened
 from davidnet_keras.winograd import cut, winograd_conv2d
 
 SIDE = 3  # of the kernel
@@ -98,7 +99,7 @@ def stacked_conv2d(x, kernel):
     oneDNN's bfloat16 convolutions reach their speed on large maps only. So sixteen pictures stand on one another with a
     row of zeros between them, where the convolution's padding would be; the gradient of x is such a convolution too.
     Where the outputs have fewer than 512 channels, stacks gain nothing, and are left out. In the gradient of the kernel
-    each tap is a product.
+    each tap is a product, by halves of the batch: nine of 1,000 pictures of 7x7 take 68 ms, eighteen of 500 take 61.
 
     With it in place of nine-patch matrices at 4x4, and the ReLU behind the maximum (`ConvBN`), DavidNet's step without
     dropout went from 448 to 501 pictures a second (medians of n = 6, batch 512, 2 cores with AMX bfloat16, TensorFlow
@@ -108,10 +109,16 @@ def stacked_conv2d(x, kernel):
 
     def gradients(dy):
         turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-        taps = [tf.matmul(in_rows(tap), in_rows(dy), transpose_a=True) for tap in shifts(x)]
-        return convolve_stacks(dy, turned), tf.reshape(tf.stack(taps), kernel.shape)
+        half = tf.shape(x)[0] // 2
+        dkernel = widened(tf.add, taps(x[:half], dy[:half]), taps(x[half:], dy[half:]))
+        return convolve_stacks(dy, turned), tf.reshape(dkernel, kernel.shape)
 
     return y, gradients
+
+
+def taps(x, dy):
+    """The gradient of the kernel in `plain_conv2d`: (9, channels, filters), a product of matrices each."""
+    return tf.stack([tf.matmul(in_rows(tap), in_rows(dy), transpose_a=True) for tap in shifts(x)])
 
 
 def convolve_stacks(x, kernel):

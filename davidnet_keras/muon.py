@@ -2,6 +2,7 @@
 
 import keras
 from keras import ops
+from keras.backend import standardize_dtype
 
 from davidnet_keras.optimizer import MomentumSGD
 
@@ -35,16 +36,26 @@ class Muon(MomentumSGD):
         momentum: float in [0, 1), of the kernels. Default 0.6.
         sgd_momentum: float in [0, 1), of the other weights. Default 0.85.
         newton_schulz_steps: int. Default 3.
+        newton_schulz_dtype: type of those steps' products, "bfloat16" where the processor has instructions for it, say.
+            Default: that of the weights.
         **kwargs: as `MomentumSGD`'s; its groups are those of the other weights.
 
     Raises:
-        ValueError: a momentum outside [0, 1), fewer than one step.
+        ValueError: a momentum outside [0, 1), fewer than one step, no type of floats.
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024), and their
     cifar10-airbench, `airbench94_muon.py`, for the normalised kernels and the constants.
     """
 
-    def __init__(self, learning_rate=0.24, momentum=0.6, sgd_momentum=0.85, newton_schulz_steps=3, **kwargs):
+    def __init__(
+        self,
+        learning_rate=0.24,
+        momentum=0.6,
+        sgd_momentum=0.85,
+        newton_schulz_steps=3,
+        newton_schulz_dtype=None,
+        **kwargs,
+    ):
         super().__init__(learning_rate, momentum, **kwargs)
         if not 0 <= sgd_momentum < 1:
             raise ValueError(f"Momentum must be at least 0 and below 1. Received: sgd_momentum={sgd_momentum}")
@@ -52,8 +63,11 @@ class Muon(MomentumSGD):
             raise ValueError(
                 f"Muon takes a whole number of steps, 1 or more. Received: newton_schulz_steps={newton_schulz_steps!r}"
             )
+        dtype = newton_schulz_dtype and standardize_dtype(newton_schulz_dtype)
+        if dtype and "float" not in dtype:
+            raise ValueError(f"Muon multiplies floats. Received: newton_schulz_dtype={newton_schulz_dtype!r}")
         self.sgd_momentum = float(sgd_momentum)
-        self.newton_schulz_steps = newton_schulz_steps
+        self.newton_schulz_steps, self.newton_schulz_dtype = newton_schulz_steps, dtype
 
     def update_step(self, gradient, variable, learning_rate):
         """Move one variable by one step."""
@@ -62,7 +76,8 @@ class Muon(MomentumSGD):
             return
         direction = self.direction(ops.cast(gradient, variable.dtype), variable, self._momentum)
         matrix = ops.reshape(direction, (-1, variable.shape[-1]))
-        update = ops.reshape(orthogonal(matrix, self.newton_schulz_steps), variable.shape)
+        update = orthogonal(matrix, self.newton_schulz_steps, self.newton_schulz_dtype)
+        update = ops.reshape(ops.cast(update, variable.dtype), variable.shape)
         norm = ops.sqrt(ops.sum(ops.square(variable)))
         kept = variable * (variable.shape[-1] ** 0.5 / ops.maximum(norm, 1e-7))
         self.assign(variable, kept - ops.cast(learning_rate, variable.dtype) * update)
@@ -71,18 +86,23 @@ class Muon(MomentumSGD):
         return super().get_config() | {
             "sgd_momentum": self.sgd_momentum,
             "newton_schulz_steps": self.newton_schulz_steps,
+            "newton_schulz_dtype": self.newton_schulz_dtype,
         }
 
 
-def orthogonal(matrix, steps):
+def orthogonal(matrix, steps, dtype=None):
     """About the nearest matrix with orthonormal rows or columns: U V^T of the singular value decomposition U S V^T.
 
     Three steps take singular values from 0.03 of the norm upwards to 0.7 to 1.21; smaller ones stay smaller.
 
-    Shapes: (rows, columns) -> the same.
+    In bfloat16 in place of float32 the fast recipe's step takes 3 % less (8 rounds of 5 steps by turns, 1,555 and 1,502
+    pictures a second, batches of 1,000, 2 cores with AMX bfloat16, TensorFlow 2.21).
+
+    Shapes: (rows, columns) -> the same, in `dtype`, by default the matrix's own.
     """
     a, b, c = NEWTON_SCHULZ
     matrix = matrix / (ops.sqrt(ops.sum(ops.square(matrix))) + 1e-7)  # no singular value above 1
+    matrix = ops.cast(matrix, dtype or matrix.dtype)
     wide = matrix.shape[0] < matrix.shape[1]
     for _ in range(steps):  # on the smaller side's products
         products = ops.matmul(matrix, ops.transpose(matrix)) if wide else ops.matmul(ops.transpose(matrix), matrix)

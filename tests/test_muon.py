@@ -34,6 +34,16 @@ def test_five_steps_take_all_singular_values_near_one_and_keep_the_directions(sh
     np.testing.assert_allclose(u @ np.diag(values) @ v, orthogonal(matrix, 5), atol=1e-4)
 
 
+def test_in_bfloat16_the_directions_are_the_same_to_its_rounding():
+    matrix = np.random.default_rng(0).normal(size=(90, 20)).astype("float32")
+    found = orthogonal(matrix, 3, "bfloat16")
+    assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
+    np.testing.assert_allclose(np.asarray(found, "float32"), orthogonal(matrix, 3), atol=0.02)
+    kernel = variable(np.ones((3, 3, 10, 20)), "kernel")
+    Muon(newton_schulz_dtype="bfloat16").apply([matrix.reshape(3, 3, 10, 20)], [kernel])
+    assert np.isfinite(kernel.numpy()).all()
+
+
 def test_a_kernel_is_normalised_and_moved_by_the_orthogonal_velocity():
     rng = np.random.default_rng(0)
     w, path = rng.normal(size=(3, 3, 4, 6)), []
@@ -122,7 +132,7 @@ def test_the_first_group_that_fits_counts():
 
 def test_it_comes_back_from_its_config():
     groups = [ParameterGroup("bias", 2.0, 0.1, 7), ParameterGroup("head")]
-    optimizer = Muon(0.3, 0.5, 0.7, 4, groups=groups, name="mine")
+    optimizer = Muon(0.3, 0.5, 0.7, 4, "bfloat16", groups=groups, name="mine")
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert isinstance(again, Muon) and again.groups == groups and again.name == "mine"
     assert again.get_config() == optimizer.get_config()
@@ -130,7 +140,13 @@ def test_it_comes_back_from_its_config():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("sgd_momentum", 1.0), ("momentum", -0.1), ("newton_schulz_steps", 0), ("newton_schulz_steps", 2.5)],
+    [
+        ("sgd_momentum", 1.0),
+        ("momentum", -0.1),
+        ("newton_schulz_steps", 0),
+        ("newton_schulz_steps", 2.5),
+        ("newton_schulz_dtype", "int32"),
+    ],
 )
 def test_impossible_arguments_are_refused(name, value):
     with pytest.raises(ValueError, match=f"Received: {name}="):
