@@ -43,7 +43,7 @@ def test_batches_of_another_size_would_thaw_a_bias_that_has_faded():
     with pytest.raises(UserError, match="--batch-size, or start a new run\\. Received"):
         check_changes(fast, replace(fast, batch_size=500), allowed=True)
     plain = replace(fast, whitening=False)
-    assert check_changes(plain, replace(plain, batch_size=500), allowed=True) == {"batch_size": [1000, 500]}
+    assert check_changes(plain, replace(plain, batch_size=500), allowed=True) == {"batch_size": [2000, 500]}
 
 
 def test_a_run_cannot_end_before_where_it_is():

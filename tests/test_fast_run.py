@@ -66,7 +66,7 @@ def test_the_result_has_the_accuracy_with_and_without_views_and_the_cost(run):
 
 def test_the_rate_falls_from_its_peak_to_nothing(run):
     rates = run.history["learning_rate"]
-    assert rates == pytest.approx([0.1, 0.05, 0.0])
+    assert rates == pytest.approx([0.16, 0.08, 0.0])
 
 
 def test_the_first_bias_is_trained_for_two_epochs_only(tmp_path):

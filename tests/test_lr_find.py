@@ -36,14 +36,14 @@ def test_it_writes_a_picture_and_the_numbers_and_prints_what_they_suggest(tmp_pa
 
 def test_rates_of_their_own_keep_their_proportion_to_the_recipes(tmp_path, capsys, few_pictures):
     picture = str(tmp_path / "sweep.png")
-    own = ["--recipe", "fast", "--batch-size", "32", "--whiten-rate", "40"]
+    own = ["--recipe", "fast", "--batch-size", "32", "--whiten-rate", "53"]
     assert main([*TINY, *own, "--output", picture]) == DONE
     found = [line.split() for line in capsys.readouterr().out.splitlines() if "--bias-rate" in line]
     assert found
     for _, rate, _, _, bias_rate, _, head_rate, flag, whiten_rate in found:
-        assert float(bias_rate) == pytest.approx(float(rate) * 53 / 0.15, rel=0.01)
-        assert float(head_rate) == pytest.approx(float(rate) * 670 / 0.15, rel=0.01)
-        assert flag == "--whiten-rate" and float(whiten_rate) == pytest.approx(float(rate) * 40 / 0.15, rel=0.01)
+        assert float(bias_rate) == pytest.approx(float(rate) * 106 / 0.24, rel=0.01)
+        assert float(head_rate) == pytest.approx(float(rate) * 1340 / 0.24, rel=0.01)
+        assert flag == "--whiten-rate" and float(whiten_rate) == pytest.approx(float(rate) * 53 / 0.24, rel=0.01)
 
 
 @pytest.mark.parametrize(
