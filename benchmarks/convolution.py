@@ -14,14 +14,14 @@ tune_tensorflow()
 import tensorflow as tf  # noqa: E402
 from figures import Figure, show  # noqa: E402
 
-from davidnet_keras.convolution import plain_conv2d, stacked_conv2d  # noqa: E402
+from davidnet_keras.convolution import plain_conv2d, small_map_conv2d  # noqa: E402
 from davidnet_keras.winograd import winograd_conv2d  # noqa: E402
 
 SHAPES = {"layer1": (32, 64, 128), "residual1": (16, 128, 128), "layer2": (16, 128, 256)}
 SHAPES |= {"layer3": (8, 256, 512), "residual3": (4, 512, 512)}
 SHAPES |= {"block1.conv1": (31, 24, 64), "block1.conv2": (15, 64, 64), "block2.conv1": (15, 64, 256)}  # FastNet's
 SHAPES |= {"block2.conv2": (7, 256, 256), "block3.conv2": (3, 256, 256)}
-WAYS = (plain_conv2d, winograd_conv2d, stacked_conv2d)
+WAYS = (plain_conv2d, winograd_conv2d, small_map_conv2d)
 
 
 def main():

@@ -50,10 +50,10 @@ def build_model(recipe, pictures, num_classes=10, precision=None):
 
 
 def optimizer(recipe, groups, precision):
-    """The recipe's optimizer; the products that Muon makes are of the layers' precision."""
+    """The recipe's optimizer; where the layers compute in bfloat16, Muon's products are of that type too."""
     if recipe.optimizer == "sgd":
         return MomentumSGD(recipe.peak_rate, recipe.momentum, groups=groups)
-    products = keras.dtype_policies.get(precision).compute_dtype
+    products = "bfloat16" if keras.dtype_policies.get(precision).compute_dtype == "bfloat16" else None
     return Muon(recipe.peak_rate, recipe.momentum, newton_schulz_dtype=products, groups=groups)
 
 

@@ -7,7 +7,6 @@ kernel. `choose` says which way serves which shape; anything else, and any GPU, 
 import keras
 import tensorflow as tf
 
-from davidnet_keras.one_loop import widened
 from davidnet_keras.winograd import cut, winograd_conv2d
 
 SIDE = 3  # of the kernel
@@ -55,7 +54,7 @@ def choose(shape, kernel_shape, dtype):
     if dtype == "float32" and narrow >= 64 and cut(height).products * cut(width).products <= 4 * height * width:
         return winograd_conv2d
     if dtype == "bfloat16" and narrow >= 128 and max(height, width) <= 8:
-        return stacked_conv2d
+        return small_map_conv2d
     return plain_conv2d
 
 
@@ -93,13 +92,13 @@ def inputs_gradient(x, kernel, dy):
 
 
 @tf.custom_gradient
-def stacked_conv2d(x, kernel):
-    """TensorFlow's convolution of stacks of pictures, with the gradient of the kernel as nine products of matrices.
+def small_map_conv2d(x, kernel):
+    """TensorFlow's convolution, of stacks of pictures where that is faster, and the kernel's gradient as nine products.
 
     oneDNN's bfloat16 convolutions reach their speed on large maps only. So sixteen pictures stand on one another with a
     row of zeros between them, where the convolution's padding would be; the gradient of x is such a convolution too.
     Where the outputs have fewer than 512 channels, stacks gain nothing, and are left out. In the gradient of the kernel
-    each tap is a product, by halves of the batch: nine of 1,000 pictures of 7x7 take 68 ms, eighteen of 500 take 61.
+    each tap is a product of matrices.
 
     With it in place of nine-patch matrices at 4x4, and the ReLU behind the maximum (`ConvBN`), DavidNet's step without
     dropout went from 448 to 501 pictures a second (medians of n = 6, batch 512, 2 cores with AMX bfloat16, TensorFlow
@@ -109,23 +108,17 @@ def stacked_conv2d(x, kernel):
 
     def gradients(dy):
         turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-        half = tf.shape(x)[0] // 2
-        dkernel = widened(tf.add, taps(x[:half], dy[:half]), taps(x[half:], dy[half:]))
-        return convolve_stacks(dy, turned), tf.reshape(dkernel, kernel.shape)
+        taps = [tf.matmul(in_rows(tap), in_rows(dy), transpose_a=True) for tap in shifts(x)]
+        return convolve_stacks(dy, turned), tf.reshape(tf.stack(taps), kernel.shape)
 
     return y, gradients
 
 
-def taps(x, dy):
-    """The gradient of the kernel in `plain_conv2d`: (9, channels, filters), a product of matrices each."""
-    return tf.stack([tf.matmul(in_rows(tap), in_rows(dy), transpose_a=True) for tap in shifts(x)])
-
-
 def convolve_stacks(x, kernel):
     """`plain_conv2d`, in stacks of pictures where that is faster."""
-    if kernel.shape[-1] < WIDE:
-        return plain_conv2d(x, kernel)
     batch, (height, width, channels) = tf.shape(x)[0], x.shape[1:]
+    if kernel.shape[-1] < WIDE:  # reshaped, for oneDNN gives the map of no pictures the wrong number of channels
+        return tf.reshape(plain_conv2d(x, kernel), [batch, height, width, kernel.shape[-1]])
     stacks = tf.maximum(-(-batch // STACK), 1)  # oneDNN fails on none
     x = tf.pad(x, [[0, stacks * STACK - batch], [0, 1], [0, 0], [0, 0]])
     y = plain_conv2d(tf.reshape(x, [-1, STACK * (height + 1), width, channels]), kernel)

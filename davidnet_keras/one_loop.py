@@ -22,7 +22,7 @@ def one_loop(function, *tensors):
         *tensors: its arguments. XLA compiles anew for each batch size that comes.
     """
     if tf.config.get_visible_devices("GPU") or any(x.shape.rank is None for x in tensors):
-        return function(*tensors)
+        return widened(function, *tensors)
     return compiled(function, *(tf.TensorSpec(any_batch(x.shape), x.dtype) for x in tensors))(*tensors)
 
 
@@ -33,7 +33,7 @@ def any_batch(shape):
 
 @functools.cache
 def compiled(function, *specs, **settings):
-    """The function with these settings for tensors of these `tf.TensorSpec`, as one XLA loop.
+    """`widened` of the function and these settings, for tensors of these `tf.TensorSpec`, as one XLA loop.
 
     It is kept, as every call outside a graph would compile it anew.
     """

@@ -57,7 +57,6 @@ def test_it_builds_that_network_with_that_optimizer_and_loss():
     assert model.settings["logit_scale"] == 1 / 256
     assert model.settings["batch_norm_momentum"] == 0.6
     assert (model.optimizer.sgd_momentum, model.optimizer.newton_schulz_steps) == (0.85, 3)
-    assert model.optimizer.newton_schulz_dtype == "float32"  # the layers'
     assert model.get_layer("block1").first_norm.epsilon == 1e-12
     x, y = pictures()
     log = model.fit(x, y + 90, batch_size=4, epochs=1, verbose=0)  # labels that ten classes do not have
@@ -94,6 +93,14 @@ def test_with_groups_of_equal_rates_davidnet_takes_the_same_step():
         results.append([weight.numpy() for weight in model.trainable_weights])
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("precision", "products"), [("float32", None), ("mixed_float16", None), ("mixed_bfloat16", "bfloat16")]
+)
+def test_muon_multiplies_in_bfloat16_where_the_layers_do(precision, products):
+    model = build_model(Recipe(**fast()), pictures()[0], 10, precision)
+    assert getattr(model.optimizer, "inner_optimizer", model.optimizer).newton_schulz_dtype == products
 
 
 def test_muon_and_sgd_scale_their_rates_as_they_must():

@@ -6,10 +6,9 @@ import pytest
 import tensorflow as tf
 
 from davidnet_keras import DavidNet, MomentumSGD, convolution
-from davidnet_keras.convolution import Conv3x3, choose, plain_conv2d, stacked_conv2d
+from davidnet_keras.convolution import Conv3x3, choose, plain_conv2d, small_map_conv2d
 from davidnet_keras.winograd import POINTS, cut, transforms, winograd_conv2d
 
-WAYS = [winograd_conv2d, stacked_conv2d]
 SHAPES = [
     (3, 4, 4, 8, 6),
     (2, 8, 8, 64, 64),
@@ -24,9 +23,15 @@ SHAPES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def stacks_of_few_channels(monkeypatch):
-    monkeypatch.setattr(convolution, "WIDE", 1)
+@pytest.fixture(
+    params=[(winograd_conv2d, 1), (small_map_conv2d, 1), (small_map_conv2d, 512)],
+    ids=["winograd", "stacks", "no_stacks"],
+)
+def way(request, monkeypatch):
+    """One of our own ways; the examples' outputs have fewer than the 512 channels that stacks are made for."""
+    function, wide = request.param
+    monkeypatch.setattr(convolution, "WIDE", wide)
+    return function
 
 
 def outcome(way, x, kernel, dy):
@@ -59,7 +64,6 @@ def full_float32():
 
 
 @pytest.mark.usefixtures("full_float32")
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_output_and_gradients_are_those_of_the_plain_convolution_in_float64(way, shape):
     assert_near_float64(way, shape, 1e-5)
@@ -109,11 +113,13 @@ def test_in_full_float32_the_coarse_tile_is_not_taken(size, tile):
     assert cut(size).tile == tile
 
 
+@pytest.mark.parametrize("wide", [1, 512])
 @pytest.mark.parametrize("batch", [4, 33])
-def test_in_bfloat16_stacks_differ_by_its_rounding_only(batch):
+def test_in_bfloat16_small_maps_differ_by_its_rounding_only(monkeypatch, batch, wide):
+    monkeypatch.setattr(convolution, "WIDE", wide)
     values = example(batch, 4, 4, 32, 16, "bfloat16")
     true = outcome(plain_conv2d, *(tf.cast(value, "float64") for value in values))
-    assert_same(outcome(stacked_conv2d, *values), true, 2**-7)
+    assert_same(outcome(small_map_conv2d, *values), true, 2**-7)
 
 
 @pytest.mark.parametrize(("filters", "height"), [(3, 3), (4, 16 * (3 + 1)), (5, 16 * (3 + 1))])
@@ -125,7 +131,6 @@ def test_stacks_are_made_where_the_outputs_are_many(monkeypatch, filters, height
     assert seen == [height]
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_the_graph_takes_batches_of_any_size(way, jit_compile):
     function = tf.function(
@@ -140,7 +145,6 @@ def test_the_graph_takes_batches_of_any_size(way, jit_compile):
         assert_same([np.asarray(value, "float64") for value in function(*values)], true, 1e-5)
 
 
-@pytest.mark.parametrize("way", WAYS)
 def test_sides_are_known_beforehand_in_a_batch_of_any_size(way):
     """A pool behind it hands back a gradient of the sides that its input was known to have."""
 
@@ -163,7 +167,6 @@ def outcome_in_graph(way, x, kernel, dy):
     return (y, *tape.gradient(y, [x, kernel], dy))
 
 
-@pytest.mark.parametrize("way", [stacked_conv2d, winograd_conv2d])
 def test_an_empty_batch_gives_an_empty_map(way):
     x, kernel, dy = example(0, 8, 8, 3, 5, "float32")
     y, dx, dkernel = outcome(way, x, kernel, dy)
@@ -182,8 +185,8 @@ def test_an_empty_batch_gives_an_empty_map(way):
         ((None, 2, 3, 512), 512, "float32", plain_conv2d),  # 25 products for 6 outputs
         ((None, 31, 31, 24), 64, "float32", plain_conv2d),
         ((None, None, None, 512), 512, "float32", plain_conv2d),
-        ((None, 4, 4, 512), 512, "bfloat16", stacked_conv2d),
-        ((None, 8, 8, 256), 512, "bfloat16", stacked_conv2d),
+        ((None, 4, 4, 512), 512, "bfloat16", small_map_conv2d),
+        ((None, 8, 8, 256), 512, "bfloat16", small_map_conv2d),
         ((None, 16, 16, 128), 128, "bfloat16", plain_conv2d),
         ((None, 4, 4, 512), 512, "float16", plain_conv2d),
         ((None, 4, 4, 512), 512, "float64", plain_conv2d),
@@ -260,10 +263,10 @@ def test_davidnet_trains_by_fit_in_bfloat16_with_stacks_as_without(monkeypatch):
         return model.fit(x, np.arange(5), batch_size=3, epochs=2, shuffle=False, verbose=0).history["loss"]
 
     seen = []
-    monkeypatch.setattr(convolution, "WIDE", 512)
-    monkeypatch.setattr(convolution, "stacked_conv2d", lambda *args: seen.append(1) or stacked_conv2d(*args))
+    stacks = convolution.convolve_stacks
+    monkeypatch.setattr(convolution, "convolve_stacks", lambda *args: seen.append(args[1].shape[-1]) or stacks(*args))
     ours = losses()
-    assert seen
+    assert max(seen) == convolution.WIDE == 512
     monkeypatch.setattr(convolution, "choose", lambda *args: plain_conv2d)
     np.testing.assert_allclose(ours, losses(), rtol=0.02)
     assert ours[1] < ours[0]

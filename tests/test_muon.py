@@ -34,14 +34,16 @@ def test_five_steps_take_all_singular_values_near_one_and_keep_the_directions(sh
     np.testing.assert_allclose(u @ np.diag(values) @ v, orthogonal(matrix, 5), atol=1e-4)
 
 
-def test_in_bfloat16_the_directions_are_the_same_to_its_rounding():
+def test_in_bfloat16_the_direction_is_the_same_to_its_rounding():
     matrix = np.random.default_rng(0).normal(size=(90, 20)).astype("float32")
-    found = orthogonal(matrix, 3, "bfloat16")
+    found, true = orthogonal(matrix, 3, "bfloat16"), np.asarray(orthogonal(matrix, 3))
     assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
-    np.testing.assert_allclose(np.asarray(found, "float32"), orthogonal(matrix, 3), atol=0.02)
-    kernel = variable(np.ones((3, 3, 10, 20)), "kernel")
-    Muon(newton_schulz_dtype="bfloat16").apply([matrix.reshape(3, 3, 10, 20)], [kernel])
-    assert np.isfinite(kernel.numpy()).all()
+    found = np.asarray(found, "float32")
+    growth = 3.4445**3  # of a small singular value, and of an error in it, over the three steps
+    assert np.linalg.norm(found - true) < growth * 2**-9 * np.linalg.norm(true)
+    kernel = variable(np.zeros((3, 3, 10, 20)), "kernel")
+    Muon(1.0, 0.0, newton_schulz_dtype="bfloat16").apply([matrix.reshape(3, 3, 10, 20)], [kernel])
+    np.testing.assert_array_equal(kernel.numpy().reshape(90, 20), -found)
 
 
 def test_a_kernel_is_normalised_and_moved_by_the_orthogonal_velocity():
@@ -146,6 +148,7 @@ def test_it_comes_back_from_its_config():
         ("newton_schulz_steps", 0),
         ("newton_schulz_steps", 2.5),
         ("newton_schulz_dtype", "int32"),
+        ("newton_schulz_dtype", "float8_e4m3fn"),
     ],
 )
 def test_impossible_arguments_are_refused(name, value):
