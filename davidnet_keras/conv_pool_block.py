@@ -56,9 +56,8 @@ class ConvPoolBlock(keras.layers.Layer):
 
     def call(self, x, training=False):
         x = self.pool(self.first(x))
-        x = self.activate(self.first_norm(x, training=training))
-        x = self.second(x)
-        return self.activate(self.second_norm(x, training=training))
+        x = self.first_norm(x, training=training, activation=self.activate)
+        return self.second_norm(self.second(x), training=training, activation=self.activate)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape

@@ -7,8 +7,8 @@ import tensorflow as tf
 HALVES = (tf.bfloat16, tf.float16)
 
 
-def one_loop(function, *tensors):
-    """Computes `function(*tensors)`, compiled on a CPU; elsewhere, and where the rank is unknown, as it stands.
+def one_loop(function, *tensors, **settings):
+    """`function(*tensors, **settings)`, compiled on a CPU; elsewhere, and where the rank is unknown, as it stands.
 
     TensorFlow runs one operation after the other, each reading and writing all of its tensors: where the arithmetic of
     an element is little, that is what takes the time.
@@ -20,10 +20,12 @@ def one_loop(function, *tensors):
     Args:
         function: takes tensors and returns one; a function of a module, for what is compiled is kept with it.
         *tensors: its arguments. XLA compiles anew for each batch size that comes.
+        **settings: its other arguments, which can be hashed.
     """
     if tf.config.get_visible_devices("GPU") or any(x.shape.rank is None for x in tensors):
-        return widened(function, *tensors)
-    return compiled(function, *(tf.TensorSpec(any_batch(x.shape), x.dtype) for x in tensors))(*tensors)
+        return widened(function, *tensors, **settings)
+    specs = (tf.TensorSpec(any_batch(x.shape), x.dtype) for x in tensors)
+    return compiled(function, *specs, **settings)(*tensors)
 
 
 def any_batch(shape):
