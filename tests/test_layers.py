@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from davidnet_keras import ConvBN, FusedBatchNormalization, ResidualBlock
+from davidnet_keras import ConvBN, FusedBatchNormalization, ResidualBlock, hard_gelu
 from davidnet_keras.layers import torch_init
 
 
@@ -44,6 +44,30 @@ def test_batch_norm_in_inference_uses_the_moving_statistics_and_changes_nothing(
     np.testing.assert_allclose(layer(x, training=True), expected, rtol=1e-5, atol=1e-5)
     for old, new in zip(before, layer.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("activation", [keras.activations.relu, hard_gelu])
+@pytest.mark.parametrize(("training", "frozen"), [(True, False), (False, False), (True, True)])
+def test_an_activation_given_to_batch_norm_is_that_of_its_output(activation, training, frozen):
+    x = tf.constant(pictures())
+    layer = FusedBatchNormalization(trainable=not frozen)
+    layer.build(x.shape)
+    layer.moving_mean.assign([1.0, 2.0, 0.0, -1.0])
+
+    def outcome(function):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+            total = tf.reduce_sum(y * pictures(seed=1))
+        return y, tape.gradient(total, x)
+
+    ours = outcome(lambda x: layer(x, training=training, activation=activation))
+    layer.moving_mean.assign([1.0, 2.0, 0.0, -1.0])  # training has moved it
+    layer.moving_variance.assign(tf.ones(4))
+    behind = outcome(lambda x: activation(layer(x, training=training)))
+    assert (ours[0].numpy() == 0).any()
+    for found, true in zip(ours, behind, strict=True):
+        np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
