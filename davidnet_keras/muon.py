@@ -69,7 +69,8 @@ class Muon(MomentumSGD):
                 f"Received: newton_schulz_dtype={newton_schulz_dtype!r}"
             )
         self.sgd_momentum = float(sgd_momentum)
-        self.newton_schulz_steps, self.newton_schulz_dtype = newton_schulz_steps, newton_schulz_dtype
+        self.newton_schulz_steps = newton_schulz_steps
+        self.newton_schulz_dtype = PRODUCTS[PRODUCTS.index(newton_schulz_dtype)]  # a name, given a type too
 
     def update_step(self, gradient, variable, learning_rate):
         """Move one variable by one step."""
