@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from davidnet_keras import Dropout, dropout
-from davidnet_keras.dropout import masked, random_bits
+from davidnet_keras.dropout import drop, masked, random_bits
 
 
 def mask(layer, shape=(64, 1000)):
@@ -24,6 +24,14 @@ def test_half_precision_rounds_each_product_and_not_the_factor(dtype):
     out = Dropout(0.05, seed=1, dtype=dtype)(x, training=True)
     kept, out = np.asarray(tf.cast(x, "float64")), np.asarray(tf.cast(out, "float64"))
     assert out.sum() / kept[out != 0].sum() == pytest.approx(1 / 0.95, rel=3e-4)  # bfloat16's own factor: 2e-3 more
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_replicas_drop_as_the_compiled_loop_does(dtype):
+    x, key = tf.cast(tf.random.stateless_normal((64, 100), [1, 2]), dtype), tf.constant([3, 4], tf.uint32)
+    compiled, plain = (np.asarray(tf.cast(drop(x, key, 0.05, compiled=way), "float32")) for way in (True, False))
+    assert (compiled == 0).any()
+    np.testing.assert_array_equal(compiled, plain)
 
 
 def test_neighbours_are_dropped_independently():
