@@ -43,7 +43,7 @@ notebook: $(VENV)/.installed-test
 
 # The tests of the callbacks whose outcome depends on the backend.
 ANYWHERE := atomic figures learning_rate_sweep metric_names plot_runs schedules schedules_published
-ON_BACKENDS := $(filter-out $(ANYWHERE:%=tests/test_callbacks_%.py),$(sort $(wildcard tests/test_callbacks_*.py)))
+ON_BACKENDS := $(filter-out $(ANYWHERE:%=tests/callbacks/test_%.py),$(sort $(wildcard tests/callbacks/test_*.py)))
 
 # ARGS may choose tests of which none is a callback's: pytest then ends with 5.
 OR_NONE := $(if $(ARGS),|| [ $$? -eq 5 ])

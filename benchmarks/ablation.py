@@ -28,8 +28,8 @@ from davidnet_callbacks import Lookahead, atomic_write  # noqa: E402
 from davidnet_callbacks.figure_style import BLUE, GRID, VERMILLION  # noqa: E402
 from davidnet_keras import RECIPES, resume_runs, train_runs  # noqa: E402
 from davidnet_keras.errors import FolderInUse  # noqa: E402
-from davidnet_keras.repeated import no_callbacks  # noqa: E402
-from davidnet_keras.series_folder import SeriesFolder  # noqa: E402
+from davidnet_keras.runs.repeated import no_callbacks  # noqa: E402
+from davidnet_keras.runs.series_folder import SeriesFolder  # noqa: E402
 
 FAST = RECIPES["fast"]
 # airbench94's own training, for 1,024 pictures a step: what Muon takes the place of. `torch_airbench.py` has it too.

@@ -22,8 +22,8 @@ import numpy as np
 import tensorflow as tf
 from train_step import StepTimes
 
-from davidnet_keras.build import build_model
-from davidnet_keras.training import training_data
+from davidnet_keras.models.build import build_model
+from davidnet_keras.runs.train import training_data
 
 SETTINGS = [name for name in WITHOUT if "Lookahead" not in name]
 

@@ -14,8 +14,8 @@ tune_tensorflow()
 import tensorflow as tf  # noqa: E402
 from figures import Figure, show  # noqa: E402
 
-from davidnet_keras.convolution import plain_conv2d, small_map_conv2d  # noqa: E402
-from davidnet_keras.winograd import winograd_conv2d  # noqa: E402
+from davidnet_keras.kernels.convolution import plain_conv2d, small_map_conv2d  # noqa: E402
+from davidnet_keras.kernels.winograd import winograd_conv2d  # noqa: E402
 
 SHAPES = {"layer1": (32, 64, 128), "residual1": (16, 128, 128), "layer2": (16, 128, 256)}
 SHAPES |= {"layer3": (8, 256, 512), "residual3": (4, 512, 512)}

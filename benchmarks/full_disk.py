@@ -18,7 +18,7 @@ from pathlib import Path
 from kill_and_resume import CHECKPOINT_EVERY, RECIPE, go_on, in_child, reference, result_of, wait
 
 import davidnet_callbacks.atomic
-from davidnet_keras import cli
+from davidnet_keras.cli import main as cli
 
 FLAGS = (
     f"--dataset shapes --epochs {RECIPE.epochs} --batch-size {RECIPE.batch_size} --width {RECIPE.width} --cutout "

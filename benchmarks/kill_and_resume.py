@@ -24,7 +24,7 @@ import traceback
 from pathlib import Path
 
 from davidnet_keras import Recipe, tune_tensorflow
-from davidnet_keras.shapes import load_shapes
+from davidnet_keras.data.shapes import load_shapes
 
 tune_tensorflow()
 

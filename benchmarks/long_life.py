@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from davidnet_keras import Recipe, tune_tensorflow
-from davidnet_keras.shapes import load_shapes
+from davidnet_keras.data.shapes import load_shapes
 
 tune_tensorflow()
 

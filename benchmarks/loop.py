@@ -26,9 +26,9 @@ import numpy as np  # noqa: E402
 from figures import Figure, show  # noqa: E402
 
 from davidnet_keras import MomentumSGD, Recipe, SumLossModel, training  # noqa: E402
-from davidnet_keras.checkpoint import Progress  # noqa: E402
-from davidnet_keras.normalization import Normalization  # noqa: E402
-from davidnet_keras.run_folder import RunFolder  # noqa: E402
+from davidnet_keras.layers.normalization import Normalization  # noqa: E402
+from davidnet_keras.runs.checkpoint import Progress  # noqa: E402
+from davidnet_keras.runs.run_folder import RunFolder  # noqa: E402
 
 BATCH_SIZE = 4
 START = """

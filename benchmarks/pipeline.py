@@ -20,8 +20,8 @@ import tensorflow as tf  # noqa: E402
 from figures import Figure, peak_memory, show  # noqa: E402
 
 from davidnet_keras import AlternatingFlip, Augmentation, Cutout, RandomCrop, RandomFlip  # noqa: E402
-from davidnet_keras.aligned import aligned_empty  # noqa: E402
-from davidnet_keras.pipeline import steps_per_epoch, train_dataset  # noqa: E402
+from davidnet_keras.data.aligned import aligned_empty  # noqa: E402
+from davidnet_keras.data.pipeline import steps_per_epoch, train_dataset  # noqa: E402
 
 BATCH_SIZE = 512
 

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure as Picture  # noqa: E402
 from davidnet_callbacks import atomic_write  # noqa: E402
 from davidnet_callbacks.figure_style import BLUE  # noqa: E402
 from davidnet_keras import RECIPES, choose_precision  # noqa: E402
-from davidnet_keras.build import build_model  # noqa: E402
+from davidnet_keras.models.build import build_model  # noqa: E402
 
 BARS = 14
 XLA = "CpuExecutable::ExecuteAsyncOnStream"  # the name of a loop that XLA compiled, in the profiler's trace

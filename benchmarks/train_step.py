@@ -26,8 +26,8 @@ import tensorflow as tf  # noqa: E402
 from figures import Figure, peak_memory, show  # noqa: E402
 
 from davidnet_keras import RECIPES, choose_precision, training_flops  # noqa: E402
-from davidnet_keras.build import build_model  # noqa: E402
-from davidnet_keras.cost import inference_flops  # noqa: E402
+from davidnet_keras.models.build import build_model  # noqa: E402
+from davidnet_keras.models.cost import inference_flops  # noqa: E402
 
 
 class StepTimes(keras.callbacks.Callback):

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from davidnet_keras.winograd import POINTS, toom_cook
+from davidnet_keras.kernels.winograd import POINTS, toom_cook
 
 USUAL = [Fraction(*point) for point in ((0, 1), (1, 1), (-1, 1), (2, 1), (-2, 1), (1, 2), (-1, 2), (4, 1))]
 CANDIDATES = sorted({Fraction(a, b) for b in range(1, 9) for a in range(1, 33) if 1 / 6 <= a / b <= 4})

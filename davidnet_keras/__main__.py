@@ -1,5 +1,5 @@
 import sys
 
-from davidnet_keras.cli import main
+from davidnet_keras.cli.main import main
 
 sys.exit(main())

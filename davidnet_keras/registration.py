@@ -7,22 +7,22 @@ import sys
 
 # The modules whose classes `keras.saving.load_model` has to find: it looks among those imported so far.
 MODULES = (
-    "activations",
-    "alternating_flip",
-    "augment",
-    "conv_pool_block",
-    "dirac",
-    "dropout",
-    "fastnet",
-    "layers",
-    "losses",
-    "model",
-    "muon",
-    "normalization",
-    "optimizer",
-    "sum_loss",
-    "test_time",
-    "whitening",
+    "layers.activations",
+    "data.alternating_flip",
+    "data.augmentation",
+    "layers.conv_pool_block",
+    "layers.initializers",
+    "layers.dropout",
+    "models.fastnet",
+    "layers.conv_bn",
+    "training.losses",
+    "models.davidnet",
+    "training.muon",
+    "layers.normalization",
+    "training.momentum_sgd",
+    "training.sum_loss",
+    "models.averaged_views",
+    "layers.whitening",
 )
 
 

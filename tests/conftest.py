@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from davidnet_keras.environment import tune_tensorflow
+from davidnet_keras.kernels.environment import tune_tensorflow
 
 tune_tensorflow()  # before TensorFlow is imported: what the command line uses
 
@@ -36,7 +36,8 @@ def few_pictures():
     """In place of the whole embedded data set 64 training pictures and 16 test pictures; determinism off at the end."""
     from tensorflow.python.framework import config  # the public API can only switch it on
 
-    from davidnet_keras import load_shapes, training
+    from davidnet_keras import load_shapes
+    from davidnet_keras.runs import train as training
 
     pictures = load_shapes(train=64, test=16)
     with pytest.MonkeyPatch.context() as patch:
@@ -59,7 +60,7 @@ def small_cifar(monkeypatch, tmp_path):
     """CIFAR's layouts with few images a file, and an empty Keras cache."""
     from cifar_fakes import ROWS
 
-    from davidnet_keras import cifar
+    from davidnet_keras.data import cifar
 
     for name in ("CIFAR10", "CIFAR100"):
         layout = getattr(cifar, name)

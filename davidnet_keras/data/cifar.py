@@ -1,0 +1,161 @@
+"""CIFAR-10 and CIFAR-100 from a folder, the official archive or the Keras cache."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import filelock
+
+from davidnet_keras.data.cifar_files import DataError, Layout, read_files
+
+__all__ = ["CIFAR10", "CIFAR10_CLASSES", "CIFAR100", "CIFAR100_CLASSES", "DataError", "load_cifar10", "load_cifar100"]
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_CIFAR100_NAMES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
+forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
+mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
+willow_tree wolf woman worm
+"""
+CIFAR100_CLASSES = tuple(_CIFAR100_NAMES.split())  # fine labels, in their order, which is the alphabet's
+
+CIFAR10 = Layout(
+    folder="cifar-10-batches-py",
+    archive="cifar-10-python.tar.gz",
+    sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    train=tuple(f"data_batch_{i}" for i in range(1, 6)),
+    test=("test_batch",),
+    label_key="labels",
+    classes=10,
+)
+CIFAR100 = Layout(
+    folder="cifar-100-python",
+    archive="cifar-100-python.tar.gz",
+    sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    train=("train",),
+    test=("test",),
+    label_key="fine_labels",
+    classes=100,
+)
+
+
+def load_cifar10(data_dir=None):
+    """Load CIFAR-10: 50,000 training and 10,000 test images of the 10 classes `CIFAR10_CLASSES`.
+
+    Shapes: images (N, 32, 32, 3) `uint8`, labels (N,) `int64`.
+
+    Args:
+        data_dir: A folder that is or holds `cifar-10-batches-py/`, or holds `cifar-10-python.tar.gz`; or that archive
+            itself. Nothing is written there. `None` (default) takes what `keras.datasets` or an earlier call left in
+            the Keras cache, and downloads the archive, 170 MB, into it where there is nothing.
+
+    Returns:
+        `(x_train, y_train), (x_test, y_test)`. A `train_dataset` or `test_dataset` made from them holds no copy: do not
+        change them while it is in use.
+
+    Raises:
+        DataError: A file is missing, damaged, malicious or not of this data set, or the download failed.
+
+    Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+    """
+    return _load(CIFAR10, data_dir)
+
+
+def load_cifar100(data_dir=None):
+    """Load CIFAR-100: 50,000 training and 10,000 test images with the fine labels, `CIFAR100_CLASSES`.
+
+    Shapes: images (N, 32, 32, 3) `uint8`, labels (N,) `int64`.
+
+    Args:
+        data_dir: A folder that is or holds `cifar-100-python/`, or holds `cifar-100-python.tar.gz`; or that archive
+            itself. `None` (default) takes the Keras cache, as for `load_cifar10`; the download is 169 MB.
+
+    Returns:
+        `(x_train, y_train), (x_test, y_test)`. A `train_dataset` or `test_dataset` made from them holds no copy: do not
+        change them while it is in use.
+
+    Raises:
+        DataError: A file is missing, damaged, malicious or not of this data set, or the download failed.
+
+    Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+    """
+    return _load(CIFAR100, data_dir)
+
+
+def _load(layout, data_dir):
+    if data_dir is None:
+        return _load_cached(layout)
+    path = Path(data_dir).expanduser()
+    try:
+        return read_files(layout, _locate(layout, path))
+    except OSError as error:
+        raise DataError(f"Cannot read {error.filename or path}: {error.strerror or error}.") from error
+
+
+def _locate(layout, path):
+    """The folder of data files, or the archive, that `path` means."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise DataError(f"There is no {path}: name a folder that holds {layout.folder} or {layout.archive}.")
+    names = layout.train + layout.test
+    for folder in (*_unpacked(layout, path), *([path] if path.name == layout.folder else [])):
+        if any((folder / name).exists() for name in names):
+            return folder
+    for archive in (path / layout.archive, *_cached_archives(layout, path)):
+        if archive.is_file():
+            return archive
+    if any((path / name).is_file() for name in names):  # CIFAR-100's are "train" and "test", as many a folder is
+        return path
+    raise DataError(
+        f"{path} holds neither {layout.folder} with its data files nor {layout.archive}: "
+        f"name the folder that does, or download {layout.url} into it."
+    )
+
+
+def _unpacked(layout, cache):
+    """Where keras.datasets unpacks: Keras 2, then Keras 3. The first is also what unpacking by hand makes."""
+    return cache / layout.folder, cache / f"{layout.folder}-target" / layout.folder
+
+
+def _cached_archives(layout, cache):
+    """Where keras.datasets keeps the archive: Keras 3, then Keras 2."""
+    return cache / f"{layout.folder}-target_archive", cache / f"{layout.folder}.tar.gz"
+
+
+def _load_cached(layout):
+    cache = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets"
+    for folder in _unpacked(layout, cache):
+        try:
+            return read_files(layout, folder)
+        except (DataError, OSError):
+            continue  # absent, or unpacked in part: the archive decides, for it has a hash
+    return _load(layout, _download(layout, cache))
+
+
+def _locked(path):
+    """A context without a second process: Keras writes over the file that another is downloading."""
+    try:
+        return filelock.FileLock(path).acquire()
+    except OSError:  # a folder that cannot be written: nothing is downloaded into it
+        return contextlib.nullcontext()
+
+
+def _download(layout, cache):
+    """The archive in the Keras cache. Its hash is checked even when it was there: half a file is fetched again."""
+    import keras  # here, so that reading a folder does not wait for the backend
+
+    names = [path.name for path in _cached_archives(layout, cache)]
+    name = next((name for name in names if (cache / name).is_file()), names[0])
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(cache / f"{name}.lock"):
+            return keras.utils.get_file(name, layout.url, file_hash=layout.sha256, hash_algorithm="sha256")
+    except Exception as error:  # get_file raises plain Exception when the network fails
+        raise DataError(
+            f"Cannot download {layout.url} ({error}): check the network, or fetch the file elsewhere "
+            "and name its folder (--data-dir on the command line, data_dir= in Python)."
+        ) from error

@@ -1,0 +1,73 @@
+"""DavidNet: David Page's ResNet-9."""
+
+import keras
+
+from davidnet_keras.layers.conv_bn import ConvBN, ResidualBlock, torch_init
+from davidnet_keras.layers.normalization import Normalization
+from davidnet_keras.models.network import IMAGE_SHAPE, Network
+
+
+@keras.saving.register_keras_serializable(package="davidnet_keras")
+class DavidNet(Network):
+    """The ResNet-9 of "How to Train Your ResNet", trained by `SumLossModel`'s step. 6.6 million weights at width 64.
+
+    It takes raw pictures: its first layer normalises them with the statistics given to `adapt`, so a saved model
+    predicts on uint8 pictures as they come.
+
+    Under `tf.distribute` on CPUs each batch, the smaller last one too, must hold a picture for every replica:
+    TensorFlow's oneDNN convolution fails on an empty share.
+
+    Shapes: images (batch, 32, 32, 3), 0 to 255, uint8 or float -> logits (batch, num_classes), float32.
+
+    Args:
+        num_classes: int. Default 10.
+        width: int, channels of the first layer; the others have 2, 4 and 8 times as many. Default 64.
+        logit_scale: float, multiplies the logits. Default 0.125.
+        dropout: float in [0, 1), after every convolution. Default 0.05 (the notebook's; 0 in cifar10-fast).
+        l2: float, see `SumLossModel`: weight decay x batch size. Default 0.
+        **kwargs: `name`; `dtype`, a policy such as "mixed_bfloat16" (default: Keras's global one).
+
+    Raises:
+        ValueError: a size below 1, a rate outside [0, 1), negative decay.
+
+    Example:
+        model = DavidNet(l2=5e-4 * 512)
+        model.adapt(x_train)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(MomentumSGD(0.4 / 512), loss, metrics=["accuracy"])
+        model.fit(...)
+
+    Source: the reference notebook; davidcpage/cifar10-fast, `dawn.py`.
+    """
+
+    def __init__(self, num_classes=10, width=64, logit_scale=0.125, dropout=0.05, l2=0.0, dtype=None, **kwargs):
+        for name, value in (("num_classes", num_classes), ("width", width)):
+            if not (isinstance(value, int) and value >= 1):
+                raise ValueError(f"DavidNet needs a whole number of 1 or more. Received: {name}={value!r}")
+        settings = {"num_classes": num_classes, "width": width, "logit_scale": logit_scale, "dropout": dropout}
+        super().__init__(davidnet_graph, settings, l2=l2, dtype=dtype, **kwargs)
+
+
+def davidnet_graph(num_classes, width, logit_scale, dropout, dtype):
+    """The network, read downward: (images, logits), both KerasTensors."""
+
+    def conv(filters, name, pool=True):
+        return ConvBN(filters, dropout, pool, dtype=dtype, name=name)
+
+    def residual(name):
+        return ResidualBlock(dropout, dtype=dtype, name=name)
+
+    images = keras.Input(IMAGE_SHAPE, name="images")
+    x = Normalization(dtype=dtype, name="normalize")(images)
+    x = conv(width, "prep", pool=False)(x)  # (batch, 32, 32, width)
+    x = conv(2 * width, "layer1")(x)  # (batch, 16, 16, 2 width)
+    x = residual("residual1")(x)
+    x = conv(4 * width, "layer2")(x)  # (batch, 8, 8, 4 width)
+    x = conv(8 * width, "layer3")(x)  # (batch, 4, 4, 8 width)
+    x = residual("residual3")(x)
+    top = keras.layers.GlobalMaxPooling2D(data_format="channels_last", dtype=dtype, name="global_pool")
+    x = top(x)  # (batch, 8 width)
+    x = keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=torch_init(), dtype=dtype, name="dense")(x)
+    # The softmax that follows, in the loss or in predict, is always float32 (or float64).
+    wide = "float64" if dtype.compute_dtype == "float64" else "float32"
+    return images, keras.layers.Rescaling(logit_scale, dtype=wide, name="logits")(x)

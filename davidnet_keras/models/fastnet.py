@@ -1,0 +1,119 @@
+"""FastNet: a patch-whitening convolution and three blocks of two convolutions, after airbench94."""
+
+import keras
+import tensorflow as tf
+
+from davidnet_keras.layers.activations import activation_function
+from davidnet_keras.layers.conv_bn import FusedBatchNormalization, torch_init
+from davidnet_keras.layers.conv_pool_block import ConvPoolBlock
+from davidnet_keras.layers.normalization import Normalization
+from davidnet_keras.layers.whitening import PatchWhitening
+from davidnet_keras.models.network import IMAGE_SHAPE, Network
+
+WHITENED_PICTURES = 5000
+
+
+@keras.saving.register_keras_serializable(package="davidnet_keras")
+class FastNet(Network):
+    """The network of airbench94, trained by `SumLossModel`'s step. 2 million weights, 0.118 GMAC a picture.
+
+    It takes raw pictures, as DavidNet does: `adapt` gives it the statistics to normalise and to whiten by.
+
+    Shapes: (batch, 32, 32, 3), uint8 or float, 0 to 255 -> logits (batch, num_classes), float32.
+
+    Args:
+        num_classes: int. Default 10.
+        widths: three ints, the channels of the blocks. Default (64, 256, 256).
+        activation: name of a Keras activation, or "hard_gelu", between the layers. Default "gelu".
+        logit_scale: float, the factor on the logits. Default 1/256.
+        batch_norm_momentum: float, the share of the old moving statistics that a step keeps. Default 0.6.
+        whitening: bool, whether the first convolution whitens; else it is a plain one with a norm, trained like the
+            others. Default True.
+        identity_start: bool, whether the blocks' kernels begin as `PartialIdentity`; else as torch's. Default True.
+        l2: as `SumLossModel`'s. Default 0: `Muon` decays by group.
+        dtype: policy of the layers. Default: Keras's global one.
+        **kwargs: `name`, `trainable`.
+
+    Raises:
+        ValueError: no three whole numbers of 1 or more as widths; no class.
+
+    Example:
+        model = FastNet(activation="hard_gelu")
+        model.adapt(x_train)  # `build_model(RECIPES["fast"], x_train)` compiles it too, with the rates of each group
+
+    Source: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (arXiv:2404.00498); KellerJordan/cifar10-airbench.
+    """
+
+    def __init__(
+        self,
+        num_classes=10,
+        widths=(64, 256, 256),
+        activation="gelu",
+        logit_scale=1 / 256,
+        batch_norm_momentum=0.6,
+        whitening=True,
+        identity_start=True,
+        l2=0.0,
+        dtype=None,
+        **kwargs,
+    ):
+        widths = tuple(widths)
+        if len(widths) != 3 or not all(isinstance(size, int) and size >= 1 for size in (num_classes, *widths)):
+            raise ValueError(
+                "FastNet needs whole numbers of 1 or more: classes, and the widths of three blocks. "
+                f"Received: num_classes={num_classes!r}, widths={widths!r}"
+            )
+        settings = {
+            "num_classes": num_classes,
+            "widths": widths,
+            "activation": activation,
+            "logit_scale": logit_scale,
+            "batch_norm_momentum": batch_norm_momentum,
+            "whitening": whitening,
+            "identity_start": identity_start,
+        }
+        super().__init__(fastnet_graph, settings, l2=l2, dtype=dtype, **kwargs)
+        self.first_bias_trained = tf.Variable(True, trainable=False)
+        if whitening:
+            self.get_layer("block1").first.wanted = self.first_bias_trained
+
+    def train_first_bias(self, wanted):
+        """Whether the gradient of the whitening layer's bias is worked out from now on.
+
+        Else it is 0, as are the gradients of the pictures, and the next convolution is spared that of its inputs.
+        Momentum and decay go on moving a bias whose rate is not 0.
+
+        Args:
+            wanted: bool. True at first.
+        """
+        self.first_bias_trained.assign(wanted)
+
+    def adapt(self, images):
+        """Normalise by the statistics of these pictures from now on, and whiten by the patches of the first 5,000."""
+        super().adapt(images)
+        if self.settings["whitening"]:
+            first = self.get_layer("normalize")(images[:WHITENED_PICTURES])
+            self.get_layer("whiten").adapt(keras.ops.convert_to_numpy(first))
+
+
+def fastnet_graph(num_classes, widths, activation, logit_scale, batch_norm_momentum, whitening, identity_start, dtype):
+    """The network, read downward: (images, logits), both KerasTensors."""
+    initializer = None if identity_start else torch_init()
+    images = keras.Input(IMAGE_SHAPE, name="images")
+    x = Normalization(dtype=dtype, name="normalize")(images)
+    if whitening:
+        x = PatchWhitening(dtype=dtype, name="whiten")(x)  # (batch, 31, 31, 24)
+    else:
+        options = {"use_bias": False, "kernel_initializer": torch_init(), "data_format": "channels_last"}
+        x = keras.layers.Conv2D(24, 2, **options, dtype=dtype, name="first")(x)  # of the same shape
+        x = FusedBatchNormalization(batch_norm_momentum, 1e-12, scale=False, dtype=dtype, name="first_norm")(x)
+    x = keras.layers.Activation(activation_function(activation), dtype=dtype, name="activation")(x)
+    for number, width in enumerate(widths, start=1):  # (batch, 15, 15, .), (batch, 7, 7, .), (batch, 3, 3, .)
+        name = f"block{number}"
+        x = ConvPoolBlock(width, activation, batch_norm_momentum, initializer, dtype=dtype, name=name)(x)
+    x = keras.layers.GlobalMaxPooling2D(data_format="channels_last", dtype=dtype, name="global_pool")(x)
+    # As if drawn with a standard deviation of 1; the logits are brought back to size behind it.
+    drawn = keras.initializers.RandomUniform(-(3**0.5), 3**0.5)
+    x = keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=drawn, dtype=dtype, name="head")(x)
+    wide = "float64" if dtype.compute_dtype == "float64" else "float32"
+    return images, keras.layers.Rescaling(logit_scale, dtype=wide, name="logits")(x)

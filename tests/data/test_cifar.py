@@ -1,0 +1,89 @@
+"""CIFAR from folders and archives: what is right comes back exactly, however the data is named."""
+
+import dataclasses
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+from cifar_fakes import assert_loaded, batch, python2_batch, write_archive, write_folder
+
+from davidnet_keras.data import cifar
+from davidnet_keras.data.cifar import load_cifar10, load_cifar100
+from davidnet_keras.data.safe_pickle import read_pickle
+
+pytestmark = pytest.mark.usefixtures("small_cifar")
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_folder_of_any_protocol(tmp_path, protocol):
+    assert_loaded(load_cifar10(write_folder(cifar.CIFAR10, tmp_path, protocol)), cifar.CIFAR10)
+
+
+def test_fine_labels_of_cifar100(tmp_path):
+    assert_loaded(load_cifar100(write_folder(cifar.CIFAR100, tmp_path)), cifar.CIFAR100)
+    assert_loaded(load_cifar100(write_archive(tmp_path / "x.tar.gz", cifar.CIFAR100)), cifar.CIFAR100)
+    labels = np.concatenate([y for _, y in load_cifar100(tmp_path)])
+    assert labels.max() >= 10
+
+
+def test_every_way_to_name_the_data(tmp_path, monkeypatch):
+    folder = write_folder(cifar.CIFAR10, tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    archive = write_archive(tmp_path / "b" / cifar.CIFAR10.archive, cifar.CIFAR10)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for way in (folder, str(folder), folder / cifar.CIFAR10.folder, archive, archive.parent, "~/a"):
+        assert_loaded(load_cifar10(way), cifar.CIFAR10)
+
+
+def test_archive_packed_from_within(tmp_path):
+    archive = write_archive(tmp_path / "x.tar.gz", cifar.CIFAR10, prefix="./")
+    assert_loaded(load_cifar10(archive), cifar.CIFAR10)
+
+
+def test_python2_file_is_read_as_pickle_reads_it():
+    data = batch(0)[b"data"]
+    content = python2_batch([3, 1, 4, 1], data)
+    ours, theirs = read_pickle(content), pickle.loads(content, encoding="bytes")
+    assert ours["labels"] == theirs[b"labels"] == [3, 1, 4, 1]
+    np.testing.assert_array_equal(ours["data"], data)
+    np.testing.assert_array_equal(theirs[b"data"], data)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_reader_agrees_with_pickle(protocol):
+    text = ["å", b"bytes", b"\x00\xff" * 200, "long " * 100, b"b" * 70_000]
+    value = {
+        "integers": [0, 255, 256, 70_000, -3, 2**40],
+        "nested": {"tuple": (1, (2, 3), ()), "flags": [True, False, None]},
+    }
+    arrays = {
+        "f": np.asfortranarray(np.arange(6).reshape(2, 3)),
+        "big": np.arange(3, dtype=">i4"),
+        "u": np.zeros(70_000, "u1"),
+    }
+    read = read_pickle(pickle.dumps(value | arrays | {b"text": text}, protocol=protocol))
+    assert {key: read[key] for key in ("integers", "text", "nested")} == value | {"text": text}
+    for key, array in arrays.items():
+        np.testing.assert_array_equal(read[key], array)
+        assert read[key].dtype == array.dtype
+
+
+def test_reading_costs_far_less_than_the_arrays_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar, "CIFAR10", dataclasses.replace(cifar.CIFAR10, images=(2_500, 500)))
+    folder = tmp_path / cifar.CIFAR10.folder
+    folder.mkdir()
+    for name in cifar.CIFAR10.train + cifar.CIFAR10.test:
+        (folder / name).write_bytes(python2_batch([1] * 500, np.zeros((500, 3072), np.uint8)))
+    tracemalloc.start()
+    try:
+        result = load_cifar10(tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.4 * sum(x.nbytes + y.nbytes for x, y in result)
+
+
+def test_class_names():
+    assert len(set(cifar.CIFAR10_CLASSES)) == 10
+    assert len(set(cifar.CIFAR100_CLASSES)) == 100 and list(cifar.CIFAR100_CLASSES) == sorted(cifar.CIFAR100_CLASSES)

@@ -1,0 +1,229 @@
+"""Pictures of any size and mode become 32 x 32 colours; what is none is refused in a sentence."""
+
+import os
+import struct
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from davidnet_keras import UserError, read_picture
+from davidnet_keras.data import pictures
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras():
+    """Nothing here is Keras's."""
+
+
+def scene(width=64, height=64):
+    """Left half red, right half blue, the top quarter brighter: no two of its turned versions are equal."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, : width // 2, 0], pixels[:, width // 2 :, 2] = 160, 160
+    pixels[: height // 4] += 80
+    return Image.fromarray(pixels)
+
+
+def read(tmp_path, image, name="x.png", fit="crop", **options):
+    image.save(tmp_path / name, **options)
+    return read_picture(tmp_path / name, fit)
+
+
+def close(a, b, within=12):
+    return np.abs(a.astype(int) - np.asarray(b, int)).mean() < within
+
+
+def refused(path, *words):
+    with pytest.raises(UserError) as caught:
+        read_picture(path)
+    message = str(caught.value)
+    assert "\n" not in message and message.endswith(".") and str(path) in message
+    for word in words:
+        assert word in message, message
+
+
+def test_a_picture_of_the_models_size_keeps_its_pixels(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    for fit in ("crop", "squash"):
+        found = read(tmp_path, Image.fromarray(pixels), fit=fit)
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, pixels)
+
+
+def test_the_middle_square_is_taken_and_squash_takes_all(tmp_path):
+    pixels = np.full((64, 192, 3), 255, np.uint8)
+    pixels[:, 64:128] = 10
+    assert (read(tmp_path, Image.fromarray(pixels)) == 10).all()
+    squashed = read(tmp_path, Image.fromarray(pixels), fit="squash")
+    assert (squashed[:, :8] == 255).all() and (squashed[:, 14:18] == 10).all()
+
+
+def test_shrinking_averages(tmp_path):
+    board = (np.indices((320, 320)).sum(0) % 2 * 255).astype(np.uint8)
+    found = read(tmp_path, Image.fromarray(board))
+    assert abs(found.astype(int) - 127).max() <= 3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (31, 33), (1000, 700)])
+def test_any_size(tmp_path, size):
+    found = read(tmp_path, Image.new("RGB", size, (10, 20, 30)))
+    assert found.shape == (32, 32, 3) and (found == (10, 20, 30)).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr", "LAB"])
+def test_colour_modes(tmp_path, mode):
+    name = {"CMYK": "x.tif", "LAB": "x.tif", "YCbCr": "x.jpg"}.get(mode, "x.png")
+    image = scene().convert(mode) if mode != "LAB" else lab(scene())
+    assert close(read(tmp_path, image, name), scene().resize((32, 32), Image.Resampling.BICUBIC))
+
+
+def lab(image):
+    from PIL import ImageCms
+
+    profiles = [ImageCms.createProfile(name) for name in ("sRGB", "LAB")]
+    return ImageCms.profileToProfile(image, *profiles, outputMode="LAB")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16", "I", "F"])
+def test_grey_modes_have_three_equal_channels_and_the_right_brightness(tmp_path, mode):
+    levels = np.repeat(np.array([0, 64, 128, 255], np.uint8), 16)[None].repeat(64, axis=0)
+    if mode == "1":
+        levels = np.where(levels > 100, 255, 0).astype(np.uint8)
+    deep = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
+    if mode in deep:
+        image = Image.fromarray((levels.astype(float) * (1 / 255 if mode == "F" else 257)).astype(deep[mode]))
+    else:
+        image = Image.fromarray(levels).convert(mode)
+    assert image.mode == mode
+    found = read(tmp_path, image, "x.png" if mode in ("1", "L", "LA", "I;16") else "x.tif")
+    assert (found == found[..., :1]).all()
+    np.testing.assert_allclose(found[16, [3, 12, 20, 29], 0], levels[0, [6, 24, 40, 58]], atol=1)
+
+
+@pytest.mark.parametrize("byte_order", ["I;16", "I;16B"])
+def test_sixteen_bits_in_both_byte_orders(tmp_path, byte_order):
+    values = np.full((40, 40), 0x8000, np.uint16)
+    image = Image.frombytes(byte_order, (40, 40), values.astype(">u2" if byte_order.endswith("B") else "<u2").tobytes())
+    assert (read(tmp_path, image, "x.tif") == 128).all()
+
+
+def test_floats_to_255_and_floats_that_are_not_finite(tmp_path):
+    assert (read(tmp_path, Image.fromarray(np.full((40, 40), 200, np.float32)), "x.tif") == 200).all()
+    Image.fromarray(np.full((40, 40), np.nan, np.float32)).save(tmp_path / "y.tif")
+    refused(tmp_path / "y.tif", "not finite")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_transparency_shows_white(tmp_path, mode):
+    image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, 32, 64))
+    found = read(tmp_path, image if mode == "PA" else image.convert(mode), "x.gif" if mode == "PA" else "x.png")
+    assert (found[:, :14] == 0).all() and (found[:, 18:] == 255).all()
+
+
+def test_a_transparent_colour_and_a_transparent_palette_entry(tmp_path):
+    image = Image.new("RGB", (64, 64), (1, 2, 3))
+    assert (read(tmp_path, image, transparency=(1, 2, 3)) == 255).all()
+    palette = Image.new("P", (64, 64), 1)
+    palette.putpalette([0, 0, 0, 9, 9, 9])
+    assert (read(tmp_path, palette, transparency=1) == 255).all()
+    assert (read(tmp_path, palette) == 9).all()
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.tif", "x.webp"])
+def test_exif_orientation(tmp_path, turn, name):
+    inverse = {None: None, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    transpose = inverse.get(turn, pictures.TURNS.get(turn))
+    stored = scene() if transpose is None else scene().transpose(transpose)
+    exif = Image.Exif()
+    exif[pictures.ORIENTATION] = turn
+    lossless = {"lossless": True} if name == "x.webp" else {"quality": 100} if name == "x.jpg" else {}
+    found = read(tmp_path, stored, name, exif=exif, **lossless)
+    assert close(found, scene().resize((32, 32), Image.Resampling.BICUBIC), 4)
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x.webp", "x.png", "x.tif"])
+def test_the_first_frame_of_an_animation(tmp_path, name):
+    frames = [Image.new("RGB", (40, 40), color) for color in ("red", "blue")]
+    assert close(read(tmp_path, frames[0], name, save_all=True, append_images=frames[1:]), (255, 0, 0), 3)
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.gif", "x.webp", "x.avif", "x.bmp", "x.tif", "x.jp2", "x.ppm"])
+def test_formats(tmp_path, name):
+    assert close(read(tmp_path, scene(), name), scene().resize((32, 32), Image.Resampling.BICUBIC))
+
+
+# ---- what is none
+
+
+def test_what_is_no_picture_at_all(tmp_path):
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "empty.png").write_bytes(b"")
+    refused(tmp_path / "text.png", "no picture")
+    refused(tmp_path / "empty.png", "no picture")
+    refused(tmp_path / "none.png", "There is no picture")
+    refused(tmp_path, "is a folder")
+    refused(tmp_path / ("x" * 300), "cannot be read")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    refused(tmp_path / "pipe.png", "There is no picture")
+
+
+def test_an_unknown_fit():
+    with pytest.raises(ValueError, match="fit='stretch'"):
+        read_picture("x.png", "stretch")
+
+
+def test_eps_is_no_format_here_for_it_starts_a_program(tmp_path):
+    scene().save(tmp_path / "x.eps")
+    refused(tmp_path / "x.eps", "format")
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.gif", "x.webp", "x.bmp", "x.tif"])
+def test_a_truncated_picture(tmp_path, name):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    for size in (8, len(whole) // 2):
+        (tmp_path / name).write_bytes(whole[:size])
+        refused(tmp_path / name)
+
+
+def png_of_nothing(width, height):
+    """A whole PNG of black pixels, about a thousandth of its size."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    packer = zlib.compressobj(1)
+    rows = [packer.compress(bytes(1 + width)) for _ in range(height)] + [packer.flush()]
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"".join(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(8_000, 6_251), (10_000, 10_000), (60_000, 60_000), (2**31 - 1, 2**31 - 1)])
+def test_a_picture_that_declares_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch, size):
+    content = bytearray(png_of_nothing(8, 8))
+    content[16:24] = struct.pack(">II", *size)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "x.png").write_bytes(content)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("it was decoded"))
+    tracemalloc.start()
+    try:
+        refused(tmp_path / "x.png", "too large", "50,000,000")
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_largest_picture_that_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 10_000)
+    (tmp_path / "x.png").write_bytes(png_of_nothing(100, 100))
+    assert not read_picture(tmp_path / "x.png").any()
+    (tmp_path / "x.png").write_bytes(png_of_nothing(101, 100))
+    refused(tmp_path / "x.png", "101 x 100 pixels")

@@ -1,0 +1,142 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from run_folders import finished_run, tiny_model
+
+from davidnet_keras import SHAPES_CLASSES, UserError, evaluate_run, load_shapes
+from davidnet_keras.cli.main import BAD_INPUT, DONE, main
+from davidnet_keras.runs import evaluate
+from davidnet_keras.runs import train as training
+from davidnet_keras.runs.evaluate import score
+from davidnet_keras.runs.evaluation_figures import confusion_figure, mistakes_figure
+
+FILES = ["classes.csv", "confusion.png", "evaluation.json", "mistakes.png"]
+
+
+@pytest.fixture(autouse=True)
+def few_pictures(monkeypatch):
+    pictures = load_shapes(train=16, test=48)
+    monkeypatch.setattr(training, "load_shapes", lambda: pictures)
+    return pictures
+
+
+@pytest.fixture
+def run(tmp_path, few_pictures):
+    model = tiny_model()
+    data = training.conditions("shapes", few_pictures, "float32", "as asked")["data"]
+    return finished_run(tmp_path / "run", model, data=data), model
+
+
+def test_accuracy_and_loss_are_what_keras_finds(run, few_pictures):
+    folder, model = run
+    result = evaluate_run(folder.path)
+    loss, accuracy = model.evaluate(*few_pictures[1], verbose=0)
+    assert result.accuracy == pytest.approx(accuracy)
+    assert result.loss == pytest.approx(loss, rel=1e-4)
+    assert result.output == folder.path / "evaluation"
+
+
+def test_the_score_of_four_pictures_by_hand():
+    shares = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.6, 0.4, 0.0], [0.3, 0.7, 0.0]])
+    result = score(shares, np.array([0, 1, 1, 0]), ("a", "b", "c"), None)
+    assert result.accuracy == 0.5
+    assert result.confusion.tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
+    assert result.per_class == [("a", 0.5, 0.5, 2), ("b", 0.5, 0.5, 2), ("c", None, None, 0)]
+    assert result.mistakes == [(3, "a", "b", 0.7), (2, "b", "a", 0.6)]
+    lopsided = score(np.eye(3)[[0, 0, 0, 1]], np.array([0, 0, 1, 1]), ("a", "b", "c"), None)
+    assert [each[1:] for each in lopsided.per_class] == [(2 / 3, 1, 2), (1, 0.5, 2), (None, None, 0)]
+
+
+def test_the_files_hold_the_result(run):
+    folder, _ = run
+    result = evaluate_run(folder.path)
+    assert sorted(path.name for path in result.output.iterdir()) == FILES
+    found = json.loads((result.output / "evaluation.json").read_text())
+    assert found["accuracy"] == result.accuracy and found["n"] == 48 and found["dataset"] == "shapes"
+    assert found["confusion"] == result.confusion.tolist() and np.sum(found["confusion"]) == 48
+    assert len(found["mistakes"]) == 48 - np.trace(result.confusion) > 0
+    sure = [mistake["probability"] for mistake in found["mistakes"]]
+    assert sure == sorted(sure, reverse=True)
+    with open(result.output / "classes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == list(SHAPES_CLASSES) and sum(int(row["n"]) for row in rows) == 48
+
+
+def test_the_command_prints_a_table_and_the_accuracy(run, capsys):
+    folder, _ = run
+    assert main(["evaluate", str(folder.path), "--output", str(folder.path / "other")]) == DONE
+    printed = capsys.readouterr()
+    lines = printed.out.strip().splitlines()
+    assert lines[0].split() == ["class", "precision", "recall", "n"]
+    assert [line.split()[0] for line in lines[1:-1]] == list(SHAPES_CLASSES)
+    assert lines[-1].startswith("Test accuracy ") and "of 48)" in lines[-1]
+    assert sorted(path.name for path in (folder.path / "other").iterdir()) == FILES
+    assert "These are not" not in printed.err
+
+
+def test_other_pictures_than_the_runs_are_told(run, capsys, monkeypatch):
+    pictures = load_shapes(train=16, test=48, seed=1)
+    monkeypatch.setattr(training, "load_shapes", lambda: pictures)
+    evaluate_run(run[0].path)
+    assert "These are not the pictures of shapes" in capsys.readouterr().err
+
+
+def test_a_failed_write_leaves_the_earlier_files_whole(run, capsys, monkeypatch):
+    folder, _ = run
+    output = evaluate_run(folder.path).output
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+
+    def full(self, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    assert main(["evaluate", str(folder.path)]) == BAD_INPUT
+    assert "No space left on device" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+
+
+def test_what_cannot_be_evaluated_is_refused(run, capsys, tmp_path):
+    folder, _ = run
+    (tmp_path / "file").write_text("precious")
+    for arguments in (["/none"], [str(folder.path), "--output", str(tmp_path / "file")]):
+        assert main(["evaluate", *arguments]) == BAD_INPUT
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("davidnet_keras")]
+        assert line.endswith(".")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_an_empty_class_and_no_mistake_can_be_drawn(tmp_path):
+    confusion = np.diag([3, 0, 2])
+    confusion_figure(confusion, ("a", "b", "c"), "title").savefig(tmp_path / "a.png")
+    mistakes_figure([], 0, "5 pictures").savefig(tmp_path / "b.png")
+    for name in ("a.png", "b.png"):
+        with Image.open(tmp_path / name) as image:
+            assert image.width > 300
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+def test_a_cell_for_every_pair_of_classes_and_its_number_where_it_fits(classes):
+    confusion = np.full((classes, classes), 7)
+    figure = confusion_figure(confusion, [f"class_{i}" for i in range(classes)], "title")
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts.count("7") == (classes**2 if classes == 10 else 0)
+    assert figure.axes[0].images[0].get_array().shape == (classes, classes, 3)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()][1] == "class 1"
+
+
+def test_mistakes_are_drawn_with_both_names():
+    picture = np.zeros((32, 32, 3), np.uint8)
+    figure = mistakes_figure([(picture, "aquarium_fish", "ray", 0.87)] * 9, 100, "1,000 pictures")
+    assert len(figure.axes) == 9
+    texts = [text.get_text() for text in figure.texts]
+    assert texts[0] == "The 9 surest of 100 mistakes in 1,000 pictures"
+    assert texts.count("aquarium fish") == texts.count("ray 87 %") == 9
+
+
+def test_python_refuses_with_the_same_error():
+    with pytest.raises(UserError, match="no run in"):
+        evaluate.evaluate_run("/none")
