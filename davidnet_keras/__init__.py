@@ -19,7 +19,7 @@ _HOMES = {
     "CIFAR100_CLASSES": "data.cifar",
     "load_cifar10": "data.cifar",
     "load_cifar100": "data.cifar",
-    "DataError": "data.cifar",
+    "DataError": "errors",
     "inference_flops": "models.cost",
     "training_flops": "models.cost",
     "Dropout": "layers.dropout",

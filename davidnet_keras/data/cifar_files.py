@@ -10,15 +10,11 @@ import numpy as np
 
 from davidnet_keras.data.aligned import aligned_empty
 from davidnet_keras.data.safe_pickle import read_pickle
-from davidnet_keras.errors import UserError
+from davidnet_keras.errors import DataError
 
 PIXELS = 3 * 32 * 32
 # The official archives have nine members. tarfile remembers each one it passes, so there is a limit.
 MAX_MEMBERS = 1000
-
-
-class DataError(UserError):
-    """The data set cannot be used; the message is one sentence that says why and what to do."""
 
 
 @dataclass(frozen=True)
