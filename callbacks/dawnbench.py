@@ -71,6 +71,11 @@ class DawnbenchLog(keras.callbacks.Callback):
         with atomic_write(self.path) as temporary:
             temporary.write_text("\n".join([HEADER, *self._lines]) + "\n", newline="\n")
 
+    @property
+    def hours(self):
+        """Hours of training up to the file's last line, as it has them; 0.0 before the first."""
+        return float(self._lines[-1].split("\t")[1]) if self._lines else 0.0
+
     def get_state(self):
         """The hours of training so far, for a run that is stopped inside an epoch; see `set_state`."""
         return {"hours": self._clock.so_far() / 3600}

@@ -21,6 +21,9 @@ class HistoryCSV(keras.callbacks.Callback):
     Args:
         path: the CSV file. Its folder is made if need be.
 
+    Attributes:
+        columns: the file's content as `read_history` returns it; {} before the first epoch.
+
     Raises:
         ValueError: on a resume, when the file does not hold the epochs before, or holds other training metrics.
         OSError: the file cannot be written.
@@ -33,17 +36,18 @@ class HistoryCSV(keras.callbacks.Callback):
     def __init__(self, path):
         super().__init__()
         self.path = Path(path)
+        self.columns = {}
         self._lines = None
 
     def on_train_begin(self, logs=None):
-        self._lines = self._start = None
+        self.columns, self._lines, self._start = {}, None, None
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._lines is not None:
             return
         columns = earlier_epochs(self.path, epoch) if epoch else {}
-        self._put_into_words(rows_of(columns))
+        self._set_rows(rows_of(columns))
         self._resumed_names = set(columns)
         if self._start is None:
             self._start = perf_counter() - columns.get("seconds", [0.0])[-1]
@@ -54,11 +58,13 @@ class HistoryCSV(keras.callbacks.Callback):
         if self._resumed_names:
             check_same_metrics(self.path, self._resumed_names, row)
             self._resumed_names = None
-        if row.keys() <= set(self._names):
-            self._lines.append(csv_line(row.get(name, math.nan) for name in self._names))
+        if row.keys() <= self.columns.keys():
+            for name, column in self.columns.items():
+                column.append(row.get(name, math.nan))
+            self._lines.append(csv_line(column[-1] for column in self.columns.values()))
         else:  # the first row, or a metric that was not there before
-            self._put_into_words([*self._earlier_rows(), row])
-        write_lines(self.path, self._names, self._lines)
+            self._set_rows([*rows_of(self.columns), row])
+        write_lines(self.path, self.columns, self._lines)
 
     def get_state(self):
         """The seconds so far, for a run that is stopped inside an epoch; see `set_state`."""
@@ -68,11 +74,7 @@ class HistoryCSV(keras.callbacks.Callback):
         """Go on from the seconds that `get_state` gave. Call it after `on_train_begin`."""
         self._start = perf_counter() - state["seconds"]
 
-    def _earlier_rows(self):
-        return rows_of(earlier_epochs(self.path, len(self._lines))) if self._lines else []
-
-    def _put_into_words(self, rows):
-        """Keep rows as the lines of the file: an epoch then costs as much after ten thousand others as at first."""
-        columns = columns_of(rows)
-        self._names = list(columns)
-        self._lines = [csv_line(values) for values in zip(*columns.values(), strict=True)]
+    def _set_rows(self, rows):
+        # The lines are kept beside the columns: an epoch then costs as much after ten thousand others as at first.
+        self.columns = columns_of(rows)
+        self._lines = [csv_line(values) for values in zip(*self.columns.values(), strict=True)]

@@ -27,7 +27,7 @@ def whole_number(name: str, value: Any, least: int | None = None, most: int | No
         least, most: the range, both ends included. Default: no limit.
 
     Raises:
-        ValueError: it is no whole number, or outside the range.
+        UserError (a ValueError): it is no whole number, or outside the range.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
@@ -37,7 +37,7 @@ def whole_number(name: str, value: Any, least: int | None = None, most: int | No
     too_large = number is not None and most is not None and number > most
     if number is None or too_small or too_large:
         limit = "" if least is None else f" of {least} or more" if most is None else f" from {least} to {most}"
-        raise ValueError(f"`{name}` must be a whole number{limit}. Received: {name}={value!r}")
+        raise UserError(f"`{name}` must be a whole number{limit}. Received: {name}={value!r}")
     return number
 
 

@@ -45,8 +45,11 @@ def test_validation_time_does_not_count(tmp_path, clock):
 
 def test_a_resumed_run_gives_the_log_of_the_whole_run(tmp_path, clock):
     run(DawnbenchLog(tmp_path / "log.tsv"), clock, [0.5])
-    run(DawnbenchLog(tmp_path / "log.tsv"), clock, [0.94034], initial_epoch=1)
+    log = DawnbenchLog(tmp_path / "log.tsv")
+    assert log.hours == 0
+    run(log, clock, [0.94034], initial_epoch=1)
     assert (tmp_path / "log.tsv").read_text() == WHOLE
+    assert log.hours == 2
 
 
 def test_lines_after_the_resumed_epoch_are_dropped(tmp_path, clock):

@@ -49,6 +49,15 @@ def test_columns_are_epoch_rate_metrics_and_seconds(tmp_path):
     assert os.listdir(tmp_path / "new") == ["h.csv"]
 
 
+def test_the_columns_in_memory_are_the_files(tmp_path):
+    callback = HistoryCSV(tmp_path / "h.csv")
+    assert callback.columns == {}
+    for initial_epoch, rows in ((0, losses(0.5, 0.25)), (2, [{"loss": 0.1, "learning_rate": 0.1}, *losses(0.05)])):
+        run(callback, [{**row, "val_late": 1.0} if row["loss"] == 0.05 else row for row in rows], initial_epoch)
+        np.testing.assert_equal(callback.columns, read_history(tmp_path / "h.csv"))
+        assert list(callback.columns) == list(read_history(tmp_path / "h.csv"))
+
+
 def test_fit_writes_what_keras_records(tmp_path):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", metrics=["mae"], run_eagerly=True)
