@@ -24,11 +24,14 @@ import traceback
 from pathlib import Path
 
 from davidnet_keras import Recipe, tune_tensorflow
+from davidnet_keras.data import shapes
 from davidnet_keras.data.shapes import load_shapes
 
 tune_tensorflow()
 
-from davidnet_keras import DavidNet, resuming, training  # noqa: E402
+from davidnet_keras import DavidNet  # noqa: E402
+from davidnet_keras.runs import resume as resuming  # noqa: E402
+from davidnet_keras.runs import train as training  # noqa: E402
 
 RECIPE = Recipe(epochs=3, batch_size=16, width=2, cutout=4, precision="float32", deterministic=True, seed=3)
 CHECKPOINT_EVERY = 2
@@ -54,7 +57,7 @@ def in_child(function, log, events=None):
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        training.load_shapes = few_pictures
+        shapes.load_shapes = few_pictures
         training.EVALUATION_BATCH_SIZE = 15
         if events is not None:
             report_phases(events)

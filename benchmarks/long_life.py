@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from davidnet_keras import Recipe, tune_tensorflow
-from davidnet_keras.data.shapes import load_shapes
+from davidnet_keras.data import shapes
 
 tune_tensorflow()
 
@@ -25,7 +25,9 @@ import numpy as np  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from davidnet_callbacks import plot_history, read_history  # noqa: E402
-from davidnet_keras import Dropout, MomentumSGD, Normalization, SumLossModel, build, training  # noqa: E402
+from davidnet_keras import Dropout, MomentumSGD, Normalization, SumLossModel  # noqa: E402
+from davidnet_keras.models import build  # noqa: E402
+from davidnet_keras.runs import train as training  # noqa: E402
 
 
 class Watch(keras.callbacks.Callback):
@@ -113,8 +115,8 @@ def main():
     parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which to stop")
     parser.add_argument("--write", type=Path, help="folder for the picture and the figures")
     options = parser.parse_args()
-    pictures = load_shapes(train=8, test=8)
-    training.load_shapes, build.build_model = lambda: pictures, tiny_model
+    pictures = shapes.load_shapes(train=8, test=8)
+    shapes.load_shapes, build.build_model = lambda: pictures, tiny_model
     recipe = Recipe(epochs=options.epochs, batch_size=8, learning_rate=0.01, precision="float32")
     with tempfile.TemporaryDirectory() as folder:
         watch = Watch(f"{folder}/run", options.every, options.limit)

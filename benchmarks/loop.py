@@ -25,8 +25,9 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 from figures import Figure, show  # noqa: E402
 
-from davidnet_keras import MomentumSGD, Recipe, SumLossModel, training  # noqa: E402
+from davidnet_keras import MomentumSGD, Recipe, SumLossModel  # noqa: E402
 from davidnet_keras.layers.normalization import Normalization  # noqa: E402
+from davidnet_keras.runs import train as training  # noqa: E402
 from davidnet_keras.runs.checkpoint import Progress  # noqa: E402
 from davidnet_keras.runs.run_folder import RunFolder  # noqa: E402
 

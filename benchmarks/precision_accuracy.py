@@ -20,9 +20,10 @@ tune_tensorflow()
 
 from davidnet_callbacks import OneCycleTriangle  # noqa: E402
 from davidnet_keras import RECIPES, load_cifar10, steps_per_epoch, test_dataset  # noqa: E402
+from davidnet_keras.data.datasets import held_out  # noqa: E402
 from davidnet_keras.models.build import new_model  # noqa: E402
 from davidnet_keras.runs.mean_interval import mean_interval  # noqa: E402
-from davidnet_keras.runs.train import held_out, training_data  # noqa: E402
+from davidnet_keras.runs.train import training_data  # noqa: E402
 
 PRECISIONS = ("mixed_bfloat16", "float32")
 

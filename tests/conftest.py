@@ -36,12 +36,11 @@ def few_pictures():
     """In place of the whole embedded data set 64 training pictures and 16 test pictures; determinism off at the end."""
     from tensorflow.python.framework import config  # the public API can only switch it on
 
-    from davidnet_keras import load_shapes
-    from davidnet_keras.runs import train as training
+    from davidnet_keras.data import shapes
 
-    pictures = load_shapes(train=64, test=16)
+    pictures = shapes.load_shapes(train=64, test=16)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "load_shapes", lambda: pictures)
+        patch.setattr(shapes, "load_shapes", lambda: pictures)
         yield
     config.disable_op_determinism()
 

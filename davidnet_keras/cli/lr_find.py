@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from davidnet_keras.cli.options import PROGRAM, Data, default_recipe, place_and_recipe, recipe_options
+from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
 from davidnet_keras.kernels.environment import import_training
 
@@ -69,10 +70,10 @@ def sweep(place, recipe):
     from davidnet_callbacks import LearningRateFinder
     from davidnet_keras.models.build import new_model
 
-    data = training.held_out(training.load(place.dataset, place.data_dir), recipe.hold_out)
-    training.check_batch_size(recipe, data)
+    data = datasets.held_out(datasets.load(place.dataset, place.data_dir), recipe.hold_out)
+    datasets.check_batch_size(recipe.batch_size, data)
     precision, _ = training.choose_precision(recipe.precision)
-    model = new_model(recipe, training.CLASSES[place.dataset], data, precision)
+    model = new_model(recipe, datasets.num_classes(place.dataset), data, precision)
     # An optimizer that sees a summed loss has the rates of the mean by the batch size.
     finder = LearningRateFinder(place.lowest / recipe.rate_scale, place.highest / recipe.rate_scale, place.steps)
     try:

@@ -2,10 +2,11 @@
 
 import argparse
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
 from davidnet_keras.recipe import RECIPES, Recipe
 from davidnet_keras.runs.run_folder import RunFolder
@@ -18,7 +19,7 @@ history.csv, curves.png, lr.png, log.tsv, recipe.json, result.json and model.ker
 Other commands, each with a --help of its own: lr-find (find the learning rate), plot (draw runs over one another),
 evaluate (test a run's model class by class), predict (name what pictures of yours show)."""
 
-Dataset = Literal["cifar10", "cifar100", "shapes"]
+Dataset: Any = Literal[datasets.names()]
 
 
 @dataclasses.dataclass(frozen=True)

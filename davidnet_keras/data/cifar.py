@@ -7,20 +7,9 @@ from pathlib import Path
 import filelock
 
 from davidnet_keras.data.cifar_files import DataError, Layout, read_files
+from davidnet_keras.data.datasets import CIFAR10_CLASSES, CIFAR100_CLASSES
 
 __all__ = ["CIFAR10", "CIFAR10_CLASSES", "CIFAR100", "CIFAR100_CLASSES", "DataError", "load_cifar10", "load_cifar100"]
-
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_CIFAR100_NAMES = """
-apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
-caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
-forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
-mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
-possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
-sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
-willow_tree wolf woman worm
-"""
-CIFAR100_CLASSES = tuple(_CIFAR100_NAMES.split())  # fine labels, in their order, which is the alphabet's
 
 CIFAR10 = Layout(
     folder="cifar-10-batches-py",

@@ -1,6 +1,124 @@
-"""The names of the classes of every data set that a run can be trained on."""
+"""The list of data sets: their classes, and how each is loaded. It needs no NumPy until something is loaded."""
 
-from davidnet_keras.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
-from davidnet_keras.data.shapes import SHAPES_CLASSES
+import dataclasses
+import zlib
+from collections.abc import Callable
 
-CLASS_NAMES = {"cifar10": CIFAR10_CLASSES, "cifar100": CIFAR100_CLASSES, "shapes": SHAPES_CLASSES}
+from davidnet_keras.errors import UserError
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_CIFAR100_NAMES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
+forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
+mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
+willow_tree wolf woman worm
+"""
+CIFAR100_CLASSES = tuple(_CIFAR100_NAMES.split())  # the fine labels, in alphabetical order
+SHAPES_CLASSES = ("circle", "square", "triangle", "star", "heart", "crescent", "cross", "arrow", "flower", "drop")
+
+
+def _load_cifar10(data_dir):
+    from davidnet_keras.data.cifar import load_cifar10
+
+    return load_cifar10(data_dir)
+
+
+def _load_cifar100(data_dir):
+    from davidnet_keras.data.cifar import load_cifar100
+
+    return load_cifar100(data_dir)
+
+
+def _load_shapes(data_dir):
+    from davidnet_keras.data.shapes import load_shapes
+
+    return load_shapes()
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """Names of the classes, in the order of their labels, and the function of `data_dir` that returns the arrays."""
+
+    class_names: tuple[str, ...]
+    load: Callable
+
+
+DATASETS = {
+    "cifar10": DataSet(CIFAR10_CLASSES, _load_cifar10),
+    "cifar100": DataSet(CIFAR100_CLASSES, _load_cifar100),
+    "shapes": DataSet(SHAPES_CLASSES, _load_shapes),
+}
+
+
+def names() -> tuple[str, ...]:
+    """The data sets that a run can be trained on."""
+    return tuple(DATASETS)
+
+
+def check_name(name: str) -> None:
+    """Raise UserError for a data set that is not in the list."""
+    if name not in names():
+        raise UserError(f"There is no such data set; choose {', '.join(names())}. Received: dataset={name!r}")
+
+
+def class_names(name: str) -> tuple[str, ...]:
+    """Names of a data set's classes, in the order of their labels."""
+    return DATASETS[name].class_names
+
+
+def num_classes(name: str) -> int:
+    """Number of a data set's classes."""
+    return len(class_names(name))
+
+
+def load(name: str, data_dir=None):
+    """Load a data set by name: `((x_train, y_train), (x_test, y_test))`.
+
+    Raises:
+        UserError: there is no such data set, or its files cannot be used.
+    """
+    check_name(name)
+    return DATASETS[name].load(data_dir)
+
+
+def held_out(data, count: int):
+    """Set training pictures aside as the test set, so that settings can be chosen without the real one.
+
+    Args:
+        data: `((x_train, y_train), (x_test, y_test))`.
+        count: how many: the last ones of a fixed shuffle. 0: `data` is returned as it is.
+
+    Raises:
+        UserError: no training picture would be left.
+    """
+    import numpy as np
+
+    from davidnet_keras.data.aligned import aligned_rows
+
+    if not count:
+        return data
+    x, y = data[0]
+    if count >= len(x):
+        raise UserError(f"Hold out fewer than the {len(x)} training pictures. Received: hold_out={count}")
+    kept, out = np.split(np.random.default_rng(0).permutation(len(x)), [len(x) - count])
+    return tuple((aligned_rows(x, rows), aligned_rows(y, rows)) for rows in (kept, out))
+
+
+def check_batch_size(batch_size: int, data) -> None:
+    """Raise UserError for a batch larger than the training set: rate and decay would be scaled for absent pictures."""
+    pictures = len(data[0][0])
+    if batch_size > pictures:
+        raise UserError(f"The batch size {batch_size} is more than the {pictures} training pictures; lower it.")
+
+
+def fingerprint(data) -> dict:
+    """Sizes and checksum that identify the pictures and labels of a data set."""
+    import numpy as np
+
+    checksum = 0
+    for array in (array for split in data for array in split):
+        checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+    return {"train": len(data[0][0]), "test": len(data[1][0]), "crc32": f"{checksum:08x}"}

@@ -5,9 +5,8 @@ import operator
 import numpy as np
 
 from davidnet_keras.data.aligned import aligned_empty
+from davidnet_keras.data.datasets import SHAPES_CLASSES
 from davidnet_keras.data.outlines import REACH, STEPS, distance_tables
-
-SHAPES_CLASSES = ("circle", "square", "triangle", "star", "heart", "crescent", "cross", "arrow", "flower", "drop")
 
 SIZE = 32
 # Images are drawn this many at a time, each block with a generator of its own: the first images of a large set are

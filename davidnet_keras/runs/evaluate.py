@@ -77,19 +77,19 @@ def evaluate_run(run_dir, data_dir=None, output=None):
     """
     import numpy as np
 
-    from davidnet_keras.runs import train as training
+    from davidnet_keras.data import datasets
     from davidnet_keras.runs.trained_run import open_run
 
     run = open_run(run_dir)
     dataset = run.conditions["dataset"]
-    data = training.load(dataset, data_dir)
+    data = datasets.load(dataset, data_dir)
     pictures, labels = data[1]
     shares = run.probabilities(pictures)
     result = score(shares, labels, run.class_names, Path(output or run.folder.path / "evaluation"))
     loss = -np.log(np.maximum(shares[np.arange(len(labels)), labels], np.finfo(float).tiny))
     result = result._replace(loss=float(loss.mean()))
     print(f"{run.folder.path}: {run.source}", file=sys.stderr)
-    if training.conditions(dataset, data, "", "")["data"] != run.conditions["data"]:
+    if datasets.fingerprint(data) != run.conditions["data"]:
         print(f"These are not the pictures of {dataset} that the run was trained and tested on.", file=sys.stderr)
     try:
         write(result, run, pictures)

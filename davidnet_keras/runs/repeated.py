@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 
+from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
 from davidnet_keras.recipe import RECIPES
 from davidnet_keras.runs.model_file import check_model_file
@@ -58,10 +59,7 @@ def train_runs(
     check_runs(n)
     seeded(recipe, n - 1)
     training.check_checkpoint_every(checkpoint_every)
-    if dataset not in training.CLASSES:
-        raise UserError(
-            f"There is no such data set; choose {', '.join(training.CLASSES)}. Received: dataset={dataset!r}"
-        )
+    datasets.check_name(dataset)
     with SeriesFolder.create(run_dir or training.default_run_dir(recipe, dataset)) as folder:
         plan = {"runs": n, "dataset": dataset, "checkpoint_every": checkpoint_every}
         return train_missing(folder, recipe, plan, data_dir, callbacks, progress, recipe.precision)

@@ -5,6 +5,7 @@ import warnings
 from davidnet_callbacks import read_history
 from davidnet_callbacks.dawnbench import earlier_lines
 from davidnet_callbacks.history_file import earlier_epochs
+from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
 from davidnet_keras.models.build import new_model
 from davidnet_keras.runs.changes import check_changes, check_progress
@@ -12,14 +13,9 @@ from davidnet_keras.runs.checkpoint import Progress, load_weights
 from davidnet_keras.runs.model_file import load_model
 from davidnet_keras.runs.run_folder import RunFolder
 from davidnet_keras.runs.train import (
-    CLASSES,
     Run,
-    check_batch_size,
     check_checkpoint_every,
-    fingerprint,
     fit,
-    held_out,
-    load,
     surroundings,
 )
 
@@ -60,9 +56,9 @@ def resume(
         if folder.model.exists():
             return finished_run(folder, changes)
         every = checkpoint_every or before.get("checkpoint_every")
-        data = held_out(same_data(run_dir, before, data_dir), recipe.hold_out)
-        check_batch_size(recipe, data)
-        model = new_model(recipe, CLASSES[before["dataset"]], data, before["precision"])
+        data = datasets.held_out(same_data(run_dir, before, data_dir), recipe.hold_out)
+        datasets.check_batch_size(recipe.batch_size, data)
+        model = new_model(recipe, datasets.num_classes(before["dataset"]), data, before["precision"])
         path, done, state = folder.newest_checkpoint(begun.drawn_by) or (None, Progress(0), None)
         if path is not None:
             load_into(model, path, changes)
@@ -93,8 +89,8 @@ def finished_run(folder, changes):
 
 def same_data(run_dir, before, data_dir):
     """The data that a run was begun with; UserError if it is other data."""
-    data = load(before["dataset"], data_dir)
-    if fingerprint(data) != before["data"]:
+    data = datasets.load(before["dataset"], data_dir)
+    if datasets.fingerprint(data) != before["data"]:
         raise UserError(f"These are not the pictures that {run_dir} was trained on; give the same --data-dir as then.")
     return data
 

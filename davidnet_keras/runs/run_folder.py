@@ -10,6 +10,7 @@ import filelock
 
 from davidnet_callbacks import atomic_write
 from davidnet_callbacks.atomic import TEMPORARY, remove_leftovers
+from davidnet_keras.data import datasets
 from davidnet_keras.errors import FolderInUse, UserError
 from davidnet_keras.recipe import Precision, Recipe
 
@@ -220,9 +221,7 @@ class RunFolder:
 
 def check_conditions(content):
     """ValueError unless a run can be taken up under these conditions."""
-    from davidnet_keras.data.datasets import CLASS_NAMES  # here: it imports numpy
-
-    known = {"dataset": tuple(CLASS_NAMES), "precision": Precision.__args__[1:]}  # "auto" is decided when a run begins
+    known = {"dataset": datasets.names(), "precision": Precision.__args__[1:]}  # "auto" is decided when a run begins
     for name, choices in known.items():
         if content[name] not in choices:
             raise ValueError(f"its {name} is none of {', '.join(choices)}")

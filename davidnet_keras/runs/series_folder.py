@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from davidnet_callbacks import atomic_write
+from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
 from davidnet_keras.recipe import Recipe
 from davidnet_keras.runs.run_folder import RunFolder, check_every
@@ -47,8 +48,6 @@ class SeriesFolder(RunFolder):
 
     def read_recipe(self):
         """(Recipe of the first run, {"runs", "dataset", "checkpoint_every"}); UserError for a file without them."""
-        from davidnet_keras.data.datasets import CLASS_NAMES  # here: it imports numpy
-
         self._check_there()
         try:
             if self.runs.stat().st_size > MAX_SERIES:
@@ -58,8 +57,8 @@ class SeriesFolder(RunFolder):
             plan = {name: content[name] for name in ("runs", "dataset", "checkpoint_every")}
             check_runs(plan["runs"])
             check_every(plan["checkpoint_every"])
-            if plan["dataset"] not in CLASS_NAMES:
-                raise ValueError(f"its dataset is none of {', '.join(CLASS_NAMES)}")
+            if plan["dataset"] not in datasets.names():
+                raise ValueError(f"its dataset is none of {', '.join(datasets.names())}")
             return recipe, plan
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = " ".join(str(error).split())[:300]

@@ -2,13 +2,11 @@
 
 import time
 import uuid
-import zlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tqdm.keras import TqdmCallback
 
@@ -24,12 +22,10 @@ from davidnet_callbacks import (
     read_history,
 )
 from davidnet_callbacks.dawnbench import earlier_lines
-from davidnet_keras.data.aligned import aligned_rows
+from davidnet_keras.data import datasets
 from davidnet_keras.data.alternating_flip import AlternatingFlip
 from davidnet_keras.data.augmentation import Augmentation, Cutout, RandomCrop, RandomFlip
-from davidnet_keras.data.cifar import load_cifar10, load_cifar100
 from davidnet_keras.data.pipeline import steps_per_epoch, test_dataset, train_dataset
-from davidnet_keras.data.shapes import load_shapes
 from davidnet_keras.errors import UserError
 from davidnet_keras.models.build import new_model
 from davidnet_keras.precision import choose_precision, device
@@ -41,7 +37,6 @@ from davidnet_keras.runs.run_folder import RunFolder, may_be_every
 from davidnet_keras.runs.run_result import result_of
 from davidnet_keras.runs.stop_signals import StopSignals
 
-CLASSES = {"cifar10": 10, "cifar100": 100, "shapes": 10}
 EVALUATION_BATCH_SIZE = 1000
 
 
@@ -86,12 +81,11 @@ def train(
         Interrupted (a KeyboardInterrupt): Ctrl-C, SIGTERM or SIGHUP came; the batch was finished and the run saved.
         OSError: a file cannot be written; the last checkpoint is as it was.
     """
-    if dataset not in CLASSES:
-        raise UserError(f"There is no such data set; choose {', '.join(CLASSES)}. Received: dataset={dataset!r}")
+    datasets.check_name(dataset)
     check_checkpoint_every(checkpoint_every)
-    everything = load(dataset, data_dir)
-    data = held_out(everything, recipe.hold_out)
-    check_batch_size(recipe, data)
+    everything = datasets.load(dataset, data_dir)
+    data = datasets.held_out(everything, recipe.hold_out)
+    datasets.check_batch_size(recipe.batch_size, data)
     with RunFolder.create(run_dir or default_run_dir(recipe, dataset)) as folder:
         precision, reason = choose_precision(recipe.precision)
         folder.write_recipe(
@@ -104,7 +98,7 @@ def train(
             print(
                 f"{len(data[0][0]):,} pictures of {dataset}, {recipe.epochs} epochs, {precision} ({reason}), {device()}"
             )
-        model = new_model(recipe, CLASSES[dataset], data, precision)
+        model = new_model(recipe, datasets.num_classes(dataset), data, precision)
         return fit(model, recipe, data, folder, Progress(0), None, callbacks, progress, checkpoint_every, stop)
 
 
@@ -122,39 +116,11 @@ def default_run_dir(recipe, dataset):
     return f"runs/{recipe.name}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def load(dataset, data_dir):
-    """((x_train, y_train), (x_test, y_test)) of a data set by name."""
-    if dataset == "shapes":
-        return load_shapes()
-    return {"cifar10": load_cifar10, "cifar100": load_cifar100}[dataset](data_dir)
-
-
-def held_out(data, count):
-    """The data with so many of the training pictures, the last ones of a fixed shuffle, in place of the test pictures.
-
-    Settings chosen by them leave the test set unseen.
-    """
-    if not count:
-        return data
-    x, y = data[0]
-    if count >= len(x):
-        raise UserError(f"Hold out fewer than the {len(x)} training pictures. Received: hold_out={count}")
-    kept, out = np.split(np.random.default_rng(0).permutation(len(x)), [len(x) - count])
-    return tuple((aligned_rows(x, rows), aligned_rows(y, rows)) for rows in (kept, out))
-
-
-def check_batch_size(recipe, data):
-    """A batch larger than the set is a slip: the rate and decay would be scaled for pictures that are not there."""
-    pictures = len(data[0][0])
-    if recipe.batch_size > pictures:
-        raise UserError(f"The batch size {recipe.batch_size} is more than the {pictures} training pictures; lower it.")
-
-
 def conditions(dataset, data, precision, reason):
     """What beside the recipe fixes or explains a result, for recipe.json."""
     return {
         "dataset": dataset,
-        "data": fingerprint(data),
+        "data": datasets.fingerprint(data),
         "precision": precision,
         "precision_reason": reason,
         **surroundings(),
@@ -169,14 +135,6 @@ def surroundings():
         "device": device(),
         "versions": {name: version(name) for name in ("davidnet_keras", "tensorflow", "keras", "numpy")},
     }
-
-
-def fingerprint(data):
-    """Sizes and checksum, by which the same pictures and labels are known again."""
-    checksum = 0
-    for array in (array for split in data for array in split):
-        checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
-    return {"train": len(data[0][0]), "test": len(data[1][0]), "crc32": f"{checksum:08x}"}
 
 
 def augmentation(recipe, mean):

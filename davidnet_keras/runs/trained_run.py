@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from davidnet_keras.data.datasets import CLASS_NAMES
+from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
 from davidnet_keras.models.recipe_views import with_views
 from davidnet_keras.recipe import Recipe
@@ -27,7 +27,7 @@ class TrainedRun(NamedTuple):
 
     @property
     def class_names(self):
-        return CLASS_NAMES[self.conditions["dataset"]]
+        return datasets.class_names(self.conditions["dataset"])
 
     def probabilities(self, pictures):
         """Class probabilities, float64 (n, classes), of uint8 pictures (n, 32, 32, 3), by the recipe's test views."""

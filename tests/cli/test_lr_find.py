@@ -12,10 +12,10 @@ TINY = ["lr-find", "--dataset", "shapes", "--batch-size", "16", "--width", "2", 
 
 @pytest.fixture
 def few_pictures(monkeypatch):
-    from davidnet_keras.runs import train as training
+    from davidnet_keras.data import shapes
 
     pictures = load_shapes(train=64, test=16)
-    monkeypatch.setattr(training, "load_shapes", lambda: pictures)
+    monkeypatch.setattr(shapes, "load_shapes", lambda: pictures)
 
 
 def test_it_writes_a_picture_and_the_numbers_and_prints_what_they_suggest(tmp_path, capsys, few_pictures):

@@ -19,10 +19,10 @@ TINY = ["--dataset", "shapes", "--epochs", "1", "--batch-size", "32", "--width",
 
 @pytest.fixture
 def few_pictures(monkeypatch):
-    from davidnet_keras.runs import train as training
+    from davidnet_keras.data import shapes
 
     pictures = load_shapes(train=64, test=16)
-    monkeypatch.setattr(training, "load_shapes", lambda: pictures)
+    monkeypatch.setattr(shapes, "load_shapes", lambda: pictures)
 
 
 def refused(capsys, *argv):
@@ -137,7 +137,7 @@ def test_an_interruption_says_how_to_go_on_and_resume_does(capsys, tmp_path, few
 
 
 def test_a_resumption_is_continued_with_all_that_it_was_asked_for(capsys, tmp_path, few_pictures, monkeypatch):
-    from davidnet_keras.runs import resume as resuming
+    from davidnet_keras.data import datasets
     from davidnet_keras.runs import train as training
 
     def interrupt(*_):
@@ -147,10 +147,9 @@ def test_a_resumption_is_continued_with_all_that_it_was_asked_for(capsys, tmp_pa
     with monkeypatch.context() as patched:
         patched.setattr(training.SaveCheckpoint, "on_epoch_begin", interrupt)
         assert main([*TINY, "--run-dir", str(run)]) == INTERRUPTED
-        patched.setattr(resuming, "load", interrupt)  # before the change is recorded
+        patched.setattr(datasets, "load", interrupt)  # before the change is recorded
         assert main(["--resume", str(run), *asked]) == INTERRUPTED
         assert f"--resume {run} --epochs 3 --change-recipe" in capsys.readouterr().err
-        patched.setattr(training, "load", interrupt)
         assert main([*TINY, "--run-dir", str(run)]) == INTERRUPTED
         assert "Nothing was written" in capsys.readouterr().err  # not: continue that other run
 

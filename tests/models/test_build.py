@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from davidnet_keras import RECIPES, DavidNet, FastNet, MomentumSGD, Muon, Recipe, SmoothedCrossentropy
+from davidnet_keras.data.datasets import held_out
 from davidnet_keras.models.build import build_model, parameter_groups
-from davidnet_keras.runs.train import held_out
 from davidnet_keras.training.parameter_group import group_of
 
 FAST = RECIPES["fast"]

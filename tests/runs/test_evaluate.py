@@ -8,8 +8,8 @@ from run_folders import finished_run, tiny_model
 
 from davidnet_keras import SHAPES_CLASSES, UserError, evaluate_run, load_shapes
 from davidnet_keras.cli.main import BAD_INPUT, DONE, main
+from davidnet_keras.data import datasets, shapes
 from davidnet_keras.runs import evaluate
-from davidnet_keras.runs import train as training
 from davidnet_keras.runs.evaluate import score
 from davidnet_keras.runs.evaluation_figures import confusion_figure, mistakes_figure
 
@@ -19,14 +19,14 @@ FILES = ["classes.csv", "confusion.png", "evaluation.json", "mistakes.png"]
 @pytest.fixture(autouse=True)
 def few_pictures(monkeypatch):
     pictures = load_shapes(train=16, test=48)
-    monkeypatch.setattr(training, "load_shapes", lambda: pictures)
+    monkeypatch.setattr(shapes, "load_shapes", lambda: pictures)
     return pictures
 
 
 @pytest.fixture
 def run(tmp_path, few_pictures):
     model = tiny_model()
-    data = training.conditions("shapes", few_pictures, "float32", "as asked")["data"]
+    data = datasets.fingerprint(few_pictures)
     return finished_run(tmp_path / "run", model, data=data), model
 
 
@@ -79,7 +79,7 @@ def test_the_command_prints_a_table_and_the_accuracy(run, capsys):
 
 def test_other_pictures_than_the_runs_are_told(run, capsys, monkeypatch):
     pictures = load_shapes(train=16, test=48, seed=1)
-    monkeypatch.setattr(training, "load_shapes", lambda: pictures)
+    monkeypatch.setattr(shapes, "load_shapes", lambda: pictures)
     evaluate_run(run[0].path)
     assert "These are not the pictures of shapes" in capsys.readouterr().err
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from davidnet_keras import RECIPES, FastNet, UserError, load_model, load_shapes, resume, train
+from davidnet_keras.data import datasets, shapes
 from davidnet_keras.models.averaged_views import TestTimeAugmentation
-from davidnet_keras.runs import train as training
 from davidnet_keras.runs.run_folder import RunFolder
 from davidnet_keras.runs.trained_run import open_run
 
@@ -20,7 +20,7 @@ PICTURES = load_shapes(train=64, test=16)
 
 @pytest.fixture(autouse=True)
 def few_pictures(monkeypatch):
-    monkeypatch.setattr(training, "load_shapes", lambda: PICTURES)
+    monkeypatch.setattr(shapes, "load_shapes", lambda: PICTURES)
 
 
 def train_shapes(path, recipe=RECIPE, **arguments):
@@ -45,7 +45,7 @@ class StopAfter(keras.callbacks.Callback):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "load_shapes", lambda: PICTURES)
+        patch.setattr(shapes, "load_shapes", lambda: PICTURES)
         return train_shapes(tmp_path_factory.mktemp("fast") / "run")
 
 
@@ -103,7 +103,7 @@ def test_stopped_inside_an_epoch_it_ends_with_the_same_bits(tmp_path, run):
 def test_pictures_held_out_are_tested_on_and_stay_so(tmp_path):
     recipe = replace(RECIPE, hold_out=20, epochs=1)
     run = train_shapes(tmp_path / "run", recipe)
-    _, (x, y) = training.held_out(PICTURES, 20)
+    _, (x, y) = datasets.held_out(PICTURES, 20)
     accuracy = run.model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"]
     assert run.history["val_accuracy"][-1] == pytest.approx(accuracy)
     with pytest.raises(UserError, match="hold-out"):

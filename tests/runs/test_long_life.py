@@ -9,7 +9,7 @@ import keras
 import pytest
 
 from davidnet_callbacks.batch_schedule import set_variable
-from davidnet_keras.data.shapes import load_shapes
+from davidnet_keras.data import shapes
 from davidnet_keras.layers.normalization import Normalization
 from davidnet_keras.models import build
 from davidnet_keras.recipe import Recipe
@@ -19,7 +19,7 @@ from davidnet_keras.runs.checkpoint import Progress, write_checkpoint
 if keras.backend.backend() != "tensorflow":
     pytest.skip("davidnet_keras trains on TensorFlow", allow_module_level=True)
 
-PICTURES = load_shapes(train=8, test=8)
+PICTURES = shapes.load_shapes(train=8, test=8)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_saving_again_makes_no_variables(tmp_path, variables_made):
 
 
 def test_an_epoch_more_leaves_no_objects_variables_or_traces_behind(tmp_path, monkeypatch, variables_made):
-    monkeypatch.setattr(training, "load_shapes", lambda: PICTURES)
+    monkeypatch.setattr(shapes, "load_shapes", lambda: PICTURES)
     monkeypatch.setattr(build, "build_model", small_model)
     # Drawing, now and then, fills caches of matplotlib's; when, depends on the time that the epochs take.
     monkeypatch.setattr(training, "PlotCurves", partial(training.PlotCurves, budget=0))

@@ -14,7 +14,7 @@ import pytest
 
 from davidnet_keras import Interrupted, Recipe, UserError, load_shapes, resume_runs, train, train_runs
 from davidnet_keras.cli.main import BAD_INPUT, DONE, main
-from davidnet_keras.runs import train as training
+from davidnet_keras.data import shapes
 from davidnet_keras.runs.run_folder import RunFolder
 from davidnet_keras.runs.series import line_of
 from davidnet_keras.runs.series_folder import SeriesFolder
@@ -197,7 +197,7 @@ def test_a_series_may_get_more_runs_but_not_fewer(straight, tmp_path):
         resume_runs(tmp_path / "series", n=1)
     other = load_shapes(train=64, test=16, seed=1)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="not the pictures"):
-        patch.setattr(training, "load_shapes", lambda: other)
+        patch.setattr(shapes, "load_shapes", lambda: other)
         resume_runs(tmp_path / "series", n=3, progress=False)
     (tmp_path / "series" / "seed-5" / "result.json").unlink()
     with pytest.raises(UserError, match=r"result\.json is not a result"):

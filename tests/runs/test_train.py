@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from davidnet_keras import Recipe, SumLossModel, UserError, load_shapes, resume, train
-from davidnet_keras.runs import train as training
+from davidnet_keras.data import shapes
 from davidnet_keras.runs.run_folder import RunFolder
 
 RECIPE = Recipe(epochs=3, batch_size=24, width=2, learning_rate=0.1, seed=5, cutout=4, precision="float32")
@@ -78,7 +78,7 @@ def test_a_run_folder_holds_what_it_should_and_nothing_else(run):
 
 
 def test_the_saved_model_is_the_trained_one_and_takes_raw_pictures(run):
-    (x, _), (x_test, y_test) = training.load_shapes()
+    (x, _), (x_test, y_test) = shapes.load_shapes()
     loaded = keras.saving.load_model(run.run_dir / "model.keras")
     np.testing.assert_array_equal(loaded.predict(x_test, verbose=0), run.model.predict(x_test, verbose=0))
     top1 = (loaded.predict(x_test, verbose=0).argmax(1) == y_test).mean()
@@ -137,7 +137,7 @@ def test_resuming_with_other_pictures_is_refused(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train_shapes(tmp_path / "run", callbacks=[Interrupt(1)])
     other = load_shapes(train=64, test=16, seed=1)
-    monkeypatch.setattr(training, "load_shapes", lambda: other)
+    monkeypatch.setattr(shapes, "load_shapes", lambda: other)
     with pytest.raises(UserError, match="not the pictures"):
         resume(tmp_path / "run")
 
@@ -180,7 +180,7 @@ def test_the_result_is_the_saved_models_though_a_callback_changed_the_weights_at
             self.model.set_weights([0 * weight for weight in self.model.get_weights()])
 
     run = train_shapes(tmp_path / "run", RECIPE_OF_ONE, callbacks=[Forget()])
-    x, y = training.load_shapes()[1]
+    x, y = shapes.load_shapes()[1]
     model = keras.saving.load_model(run.run_dir / "model.keras")
     accuracy = RunFolder(run.run_dir).read_result()["accuracy"]
     assert accuracy == pytest.approx(model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"])
