@@ -1,6 +1,8 @@
 # make demo    a short real training on the embedded data set; ends by naming the plot
 # make train   DavidNet on CIFAR-10, downloaded once; or DATA_DIR=... where it is, ARGS=... for other flags
-# make test    ruff and the tests; those of the callbacks on JAX too, and on torch where it is installed in .venv
+# make test    ruff, mypy and the quick tests; about 10 minutes on two cores
+# make test-slow  the long tests; those of the callbacks on JAX too, and on torch where it is installed in .venv
+# make test-all   both
 # make bench   our speed beside PyTorch's and stock Keras's, as a table in docs/results/bench
 # make notebook  the notebook, opened in Jupyter Lab
 #
@@ -12,7 +14,7 @@ BIN := $(VENV)/bin
 DATA_DIR ?=
 ARGS ?=
 
-.PHONY: demo train test bench lint notebook clean
+.PHONY: demo train test test-slow test-all bench lint notebook clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -22,12 +24,17 @@ train: $(VENV)/.installed
 	$(BIN)/python -m davidnet_keras $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(ARGS)
 
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(ARGS) $(OR_NONE)
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow $(ARGS) $(OR_NONE)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest $(ON_BACKENDS) $(ARGS) $(OR_NONE)
 	@if $(BIN)/python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("torch"))'; then \
 		echo "KERAS_BACKEND=torch $(BIN)/python -m pytest $(ON_BACKENDS) $(ARGS)"; \
 		KERAS_BACKEND=torch $(BIN)/python -m pytest $(ON_BACKENDS) $(ARGS) $(OR_NONE); \
 	else echo "torch is not installed in $(VENV): the callbacks were not tested on it"; fi
+
+test-all: test test-slow
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -46,7 +53,7 @@ notebook: $(VENV)/.installed-test
 ANYWHERE := atomic figures learning_rate_sweep metric_names plot_runs schedules schedules_published
 ON_BACKENDS := $(filter-out $(ANYWHERE:%=tests/callbacks/test_%.py),$(sort $(wildcard tests/callbacks/test_*.py)))
 
-# ARGS may choose tests of which none is a callback's: pytest then ends with 5.
+# ARGS may choose tests of which none is slow, or a callback's: pytest then ends with 5.
 OR_NONE := $(if $(ARGS),|| [ $$? -eq 5 ])
 
 # What the README's table says of the embedded data set was measured with these flags.
