@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import tensorflow as tf
+from davidnet_keras.kernels.devices import gpu_details
 
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}  # as Linux names them
 
@@ -20,17 +20,17 @@ def choose_precision(requested="auto"):
     """
     if requested != "auto":
         return requested, "as asked"
-    gpus = tf.config.get_visible_devices("GPU")
+    gpus = gpu_details()
     if gpus:
-        return for_gpu([tf.config.experimental.get_device_details(gpu) for gpu in gpus])
+        return for_gpu(gpus)
     return for_cpu(cpu_flags())
 
 
 def device():
     """What TensorFlow will train on, in words; says so if there is an NVIDIA GPU that it does not see."""
-    gpus = tf.config.get_visible_devices("GPU")
+    gpus = gpu_details()
     if gpus:
-        names = {tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus}
+        names = {gpu.get("device_name", "GPU") for gpu in gpus}
         return f"{len(gpus)} x {', '.join(sorted(names))}"
     unseen = Path("/proc/driver/nvidia/version").exists()
     return "CPU (TensorFlow does not see the NVIDIA GPU: pip install '.[gpu]')" if unseen else "CPU"

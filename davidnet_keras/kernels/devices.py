@@ -1,0 +1,30 @@
+"""Which devices TensorFlow computes on, and the switches that hold for all of them."""
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def visible_gpus() -> list[Any]:
+    """The GPUs that TensorFlow sees and may use; empty on a CPU."""
+    return tf.config.get_visible_devices("GPU")
+
+
+def gpu_details() -> list[dict[str, Any]]:
+    """For each visible GPU what TensorFlow knows of it: "device_name", "compute_capability" (major, minor)."""
+    return [tf.config.experimental.get_device_details(gpu) for gpu in visible_gpus()]
+
+
+def tensor_float_32_enabled() -> bool:
+    """Whether TensorFlow may round float32 to TF32 in products: on GPUs, and in Winograd's coarse tiles."""
+    return tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+def enable_determinism() -> None:
+    """Make every operation give the same bits each time. It cannot be switched off again."""
+    tf.config.experimental.enable_op_determinism()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this exception means that a device's memory did not suffice."""
+    return isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)
