@@ -25,7 +25,7 @@ import filelock  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from davidnet_callbacks import Lookahead, atomic_write  # noqa: E402
-from davidnet_callbacks.figure_style import BLUE, GRID, VERMILLION  # noqa: E402
+from davidnet_callbacks.figures.style import BLUE, GRID, VERMILLION  # noqa: E402
 from davidnet_keras import RECIPES, resume_runs, train_runs  # noqa: E402
 from davidnet_keras.errors import FolderInUse  # noqa: E402
 from davidnet_keras.runs.repeated import no_callbacks  # noqa: E402

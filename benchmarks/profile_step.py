@@ -23,7 +23,7 @@ from figures import Figure, show  # noqa: E402
 from matplotlib.figure import Figure as Picture  # noqa: E402
 
 from davidnet_callbacks import atomic_write  # noqa: E402
-from davidnet_callbacks.figure_style import BLUE  # noqa: E402
+from davidnet_callbacks.figures.style import BLUE  # noqa: E402
 from davidnet_keras import RECIPES, choose_precision  # noqa: E402
 from davidnet_keras.models.build import build_model  # noqa: E402
 

@@ -25,10 +25,10 @@ _MODULES = {
     "one_cycle_cosine": "one_cycle_schedules",
     "one_cycle_momentum": "one_cycle_schedules",
     "one_cycle_triangle": "one_cycle_schedules",
-    "plot_history": "history_figure",
-    "plot_learning_rate_sweep": "learning_rate_figure",
-    "plot_runs": "runs_figure",
-    "plot_schedule": "schedule_figure",
+    "plot_history": "figures.history",
+    "plot_learning_rate_sweep": "figures.learning_rate",
+    "plot_runs": "figures.runs",
+    "plot_schedule": "figures.learning_rate",
     "read_history": "history_file",
 }
 

@@ -61,7 +61,7 @@ class LearningRateSweep:
 
     def plot(self, title=None):
         """`plot_learning_rate_sweep` of this sweep."""
-        from .learning_rate_figure import plot_learning_rate_sweep  # matplotlib only when it is needed
+        from .figures.learning_rate import plot_learning_rate_sweep  # matplotlib only when it is needed
 
         return plot_learning_rate_sweep(self, title)
 

@@ -10,12 +10,12 @@ from time import perf_counter
 import keras
 
 from .atomic import atomic_write
-from .history_figure import plot_history, with_epochs
+from .figures.history import plot_history, with_epochs
 from .history_file import columns_from, columns_of, log_row, read_history
 from .metric_names import SCHEDULED, paired_metrics
 from .notebook_display import NotebookDisplay
 from .resumed import rows_before
-from .schedule_figure import plot_schedule
+from .figures.learning_rate import plot_schedule
 
 __all__ = ["PlotCurves", "plot_history", "plot_schedule"]
 

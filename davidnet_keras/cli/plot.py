@@ -71,7 +71,7 @@ def runs_in(path):
 
 def labelled(paths):
     """A list of (label, run) for `plot_runs`: runs that differ in the seed alone get one label."""
-    from davidnet_callbacks.runs_figure import distinct_names
+    from davidnet_callbacks.figures.runs import distinct_names
 
     settings = [settings_of(path) for path in paths]
     known = [one for one in settings if one is not None]

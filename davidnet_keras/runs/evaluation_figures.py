@@ -5,7 +5,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea
 
-from davidnet_callbacks.figure_style import BLUE, GRID, INK, MUTED, RESOLUTION, VERMILLION
+from davidnet_callbacks.figures.style import BLUE, GRID, INK, MUTED, RESOLUTION, VERMILLION
 
 MANY = 20  # classes: from here on, cells are too small for numbers
 COLUMNS = 8  # of mistakes

@@ -13,7 +13,7 @@ from matplotlib.colors import same_color
 from matplotlib.text import Text
 
 from davidnet_callbacks import one_cycle_triangle, plot_history, plot_runs, plot_schedule
-from davidnet_callbacks.figure_style import BLUE, MUTED, VERMILLION, spread
+from davidnet_callbacks.figures.style import BLUE, MUTED, VERMILLION, spread
 
 HISTORY = {
     "epoch": [1, 2, 3],

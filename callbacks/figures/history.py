@@ -4,7 +4,7 @@ import math
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .figure_style import (
+from .style import (
     BLUE,
     GREEN,
     MUTED,
@@ -14,8 +14,8 @@ from .figure_style import (
     name_panel,
     stacked_axes,
 )
-from .history_file import columns_from
-from .metric_names import SCHEDULED, TOP1, better, is_accuracy, is_loss, paired_metrics
+from ..history_file import columns_from
+from ..metric_names import SCHEDULED, TOP1, better, is_accuracy, is_loss, paired_metrics
 
 TRAIN = {"color": BLUE, "linestyle": (0, (4, 1.6)), "marker": "o", "linewidth": 1.6, "markeredgecolor": "white"}
 VALIDATION = {"color": VERMILLION, "linestyle": "-", "marker": "s", "linewidth": 2.0, "markeredgecolor": "white"}

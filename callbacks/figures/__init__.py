@@ -1,0 +1,1 @@
+"""What draws: matplotlib figures of histories, runs, schedules and sweeps."""
