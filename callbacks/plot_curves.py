@@ -11,11 +11,11 @@ import keras
 
 from .atomic import atomic_write
 from .figures.history import plot_history, with_epochs
+from .figures.learning_rate import plot_schedule
 from .history_file import columns_from, columns_of, log_row, read_history
 from .metric_names import SCHEDULED, paired_metrics
 from .notebook_display import NotebookDisplay
 from .resumed import rows_before
-from .figures.learning_rate import plot_schedule
 
 __all__ = ["PlotCurves", "plot_history", "plot_schedule"]
 

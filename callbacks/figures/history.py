@@ -4,6 +4,8 @@ import math
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from ..history_file import columns_from
+from ..metric_names import SCHEDULED, TOP1, better, is_accuracy, is_loss, paired_metrics
 from .style import (
     BLUE,
     GREEN,
@@ -14,8 +16,6 @@ from .style import (
     name_panel,
     stacked_axes,
 )
-from ..history_file import columns_from
-from ..metric_names import SCHEDULED, TOP1, better, is_accuracy, is_loss, paired_metrics
 
 TRAIN = {"color": BLUE, "linestyle": (0, (4, 1.6)), "marker": "o", "linewidth": 1.6, "markeredgecolor": "white"}
 VALIDATION = {"color": VERMILLION, "linestyle": "-", "marker": "s", "linewidth": 2.0, "markeredgecolor": "white"}

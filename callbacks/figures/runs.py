@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from ..history_file import columns_from, read_history
+from ..metric_names import is_accuracy, paired_metrics
+from .history import logarithmic_names, panel_name, show, unit, with_epochs
 from .style import (
     BLUE,
     BOTTOM,
@@ -23,9 +26,6 @@ from .style import (
     name_panel,
     stacked_axes,
 )
-from .history import logarithmic_names, panel_name, show, unit, with_epochs
-from ..history_file import columns_from, read_history
-from ..metric_names import is_accuracy, paired_metrics
 
 COLORS = (BLUE, VERMILLION, GREEN, "#8F4B8B", "#8A6100", INK)  # dark enough for text on white
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))  # a new one each time the colours are used up
