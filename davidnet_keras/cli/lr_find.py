@@ -75,7 +75,7 @@ def sweep(place, recipe):
     precision, _ = training.choose_precision(recipe.precision)
     model = new_model(recipe, datasets.num_classes(place.dataset), data, precision)
     # An optimizer that sees a summed loss has the rates of the mean by the batch size.
-    finder = LearningRateFinder(place.lowest / recipe.rate_scale, place.highest / recipe.rate_scale, place.steps)
+    finder = LearningRateFinder(place.lowest / recipe.rate_divisor, place.highest / recipe.rate_divisor, place.steps)
     try:
         model.fit(
             training.training_data(model, recipe, data),
@@ -86,7 +86,7 @@ def sweep(place, recipe):
         )
     except ValueError as error:
         raise UserError(f"The sweep stopped: {error}") from error
-    rates = tuple(rate * recipe.rate_scale for rate in finder.result.rates)
+    rates = tuple(rate * recipe.rate_divisor for rate in finder.result.rates)
     return dataclasses.replace(finder.result, rates=rates)
 
 

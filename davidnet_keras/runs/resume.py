@@ -59,7 +59,7 @@ def resume(
         data = datasets.held_out(same_data(run_dir, before, data_dir), recipe.hold_out)
         datasets.check_batch_size(recipe.batch_size, data)
         model = new_model(recipe, datasets.num_classes(before["dataset"]), data, before["precision"])
-        path, done, state = folder.newest_checkpoint(begun.drawn_by) or (None, Progress(0), None)
+        path, done, state = folder.newest_checkpoint(begun.batch_order) or (None, Progress(0), None)
         if path is not None:
             load_into(model, path, changes)
         else:

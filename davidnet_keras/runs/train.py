@@ -167,7 +167,7 @@ def fit(model, recipe, data, folder, done, state, callbacks, progress, checkpoin
     # A callback may have stopped the run in its last epoch: then there is only the end to make up for.
     epochs = done.epochs if state and state["stopped"] and not done.batches else recipe.epochs
     with stop or StopSignals(announce=progress) as stop:
-        checkpoints = SaveCheckpoint(folder, stop, checkpoint_every, recipe.drawn_by)
+        checkpoints = SaveCheckpoint(folder, stop, checkpoint_every, recipe.batch_order)
         checkpoints.callbacks = [
             StopWhenDiverged(),
             schedule,
@@ -203,4 +203,4 @@ def progress_callbacks(recipe, folder, initial_epoch):
     """Bars on a terminal, and the reference's row for every epoch; its clock goes on where a stopped run's was."""
     seconds = read_history(folder.history)["seconds"][initial_epoch - 1] if initial_epoch else 0.0
     # disable=None: no bars where standard error is a file.
-    return [TqdmCallback(disable=None), EpochTable(learning_rate_scale=recipe.rate_scale, seconds=seconds)]
+    return [TqdmCallback(disable=None), EpochTable(learning_rate_scale=recipe.rate_divisor, seconds=seconds)]

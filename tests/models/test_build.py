@@ -104,8 +104,8 @@ def test_muon_multiplies_in_bfloat16_where_the_layers_do(precision, products):
 
 
 def test_muon_and_sgd_scale_their_rates_as_they_must():
-    assert FAST.peak_rate == 0.24 and FAST.rate_scale == 1
-    assert RECIPES["davidnet"].peak_rate == 0.4 / 512 and RECIPES["davidnet"].rate_scale == 512
+    assert FAST.peak_rate == 0.24 and FAST.rate_divisor == 1
+    assert RECIPES["davidnet"].peak_rate == 0.4 / 512 and RECIPES["davidnet"].rate_divisor == 512
 
 
 @pytest.mark.parametrize(
