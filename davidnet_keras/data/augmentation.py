@@ -1,17 +1,19 @@
 """Keras layers that augment a batch of pictures: random crop, random flip, cutout, and a stack of them.
 
-Each picture has a draw of its own, and a draw is a pure function of a seed: the same seed gives the same pictures
-eagerly, inside `tf.data` and inside a compiled model. Pictures keep their dtype, uint8 included.
+Each picture gets its own draw, a pure function of a seed: the same seed gives the same pictures eagerly, inside
+`tf.data` and inside a compiled model. Pictures keep their dtype, uint8 included.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
-from davidnet_keras.data.random_batch_layer import RandomBatchLayer
-from davidnet_keras.kernels.image_ops import crop, cutout, draw_mask, draw_offsets, flip, fold_seed
+from davidnet_keras.data.random_batch_layer import BatchOrigin, RandomBatchLayer
+from davidnet_keras.errors import whole_number
+from davidnet_keras.kernels.image_ops import crop, cutout, flip
+from davidnet_keras.kernels.random import draw_mask, draw_offsets, fold_seed
 from davidnet_keras.layers.normalization import Normalization, channel_values
 
 __all__ = ["Augmentation", "Cutout", "Normalization", "RandomBatchLayer", "RandomCrop", "RandomFlip"]
@@ -19,39 +21,38 @@ __all__ = ["Augmentation", "Cutout", "Normalization", "RandomBatchLayer", "Rando
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
 class RandomCrop(RandomBatchLayer):
-    """Pads each picture by reflection and cuts a window of the original size out of it at random.
+    """Pads each picture by reflection and cuts a random window of the original size out of it.
 
     Args:
         padding: Pixels added on each side: each of the (2 * padding + 1)**2 windows is equally likely.
-        seed: See `RandomBatchLayer`, as for shapes and call arguments.
+        seed: See `RandomBatchLayer`, also for shapes and call arguments.
 
     Raises:
-        ValueError: If `padding` is no whole number of 0 or more; when called, if it is not less than the pictures'
-            sides.
+        ValueError: If `padding` is no whole number of 0 or more; when called, if it is not less than height and width.
 
     Source: davidcpage/cifar10-fast, `pad` and `Crop`.
     """
 
-    def __init__(self, padding=4, seed=None, **kwargs):
+    def __init__(self, padding: int = 4, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
-        self.padding = _whole_number("padding", padding, least=0)
+        self.padding = whole_number("padding", padding, least=0)
 
-    def check_shape(self, shape):
+    def check_shape(self, shape: Any) -> None:
         if any(side is not None and self.padding >= side for side in shape[1:3]):
             raise ValueError(
                 f"Padding by reflection must be less than height and width, here {shape[1]} and {shape[2]}. "
                 f"Received: padding={self.padding}"
             )
 
-    def draw(self, seed, shape):
-        """Returns dy and dx, each int32 (B,) from 0 to 2 * padding: where the window starts in the padded picture."""
-        return tuple(tf.unstack(draw_offsets(seed, (2, shape[0]), 2 * self.padding + 1)))
+    def draw(self, seed: Any, shape: Any) -> tuple:
+        """Return dy and dx, each int32 (B,) from 0 to 2 * padding: where the window starts in the padded picture."""
+        return tuple(keras.ops.unstack(draw_offsets(seed, (2, shape[0]), 2 * self.padding + 1)))
 
-    def transform(self, images, dy, dx):
-        """Returns the windows that start at `dy`, `dx`."""
+    def transform(self, images: Any, dy: Any, dx: Any) -> Any:
+        """Return the windows that start at `dy`, `dx`."""
         return crop(images, dy, dx, self.padding)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "padding": self.padding}
 
 
@@ -61,7 +62,7 @@ class RandomFlip(RandomBatchLayer):
 
     Args:
         rate: Probability, 0 to 1.
-        seed: See `RandomBatchLayer`, as for shapes and call arguments.
+        seed: See `RandomBatchLayer`, also for shapes and call arguments.
 
     Raises:
         ValueError: If `rate` is not from 0 to 1.
@@ -69,49 +70,49 @@ class RandomFlip(RandomBatchLayer):
     Source: davidcpage/cifar10-fast, `FlipLR`.
     """
 
-    def __init__(self, rate=0.5, seed=None, **kwargs):
+    def __init__(self, rate: float = 0.5, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
             raise ValueError(f"`rate` is a probability from 0 to 1. Received: rate={rate!r}")
         self.rate = float(rate)
 
-    def draw(self, seed, shape):
-        """Returns a 1-tuple: which pictures to mirror, bool (B,)."""
+    def draw(self, seed: Any, shape: Any) -> tuple:
+        """Return a 1-tuple: which pictures to mirror, bool (B,)."""
         return (draw_mask(seed, (shape[0],), self.rate),)
 
-    def transform(self, images, mask):
-        """Returns the pictures, those of `mask` mirrored."""
+    def transform(self, images: Any, mask: Any) -> Any:
+        """Return the pictures, those of `mask` mirrored."""
         return flip(images, mask)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "rate": self.rate}
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
 class Cutout(RandomBatchLayer):
-    """Paints over a square of each picture, at a place drawn uniformly among those wholly inside the picture.
+    """Paints over a square of each picture, at a random position wholly inside the picture.
 
     Args:
         size: Side of the square in pixels.
         fill: Value painted, one for all channels or one for each, in the pictures' own units; rounded for integer
-            pictures. Give the training set's mean (`normalization.mean`) so that the square is 0, up to that
-            rounding, once normalised, as in the source, which paints 0 on normalised pictures.
-        seed: See `RandomBatchLayer`, as for shapes and call arguments.
+            pictures. The training set's mean (`normalization.mean`) becomes 0 when normalised: the source paints 0 on
+            normalised pictures.
+        seed: See `RandomBatchLayer`, also for shapes and call arguments.
 
     Raises:
         ValueError: If `size` is no whole number of 1 or more, or `fill` no number or list of numbers; when called, if
             the square or the fill does not fit the pictures.
 
-    Source: davidcpage/cifar10-fast, `Cutout`. In DeVries and Taylor's own version (arXiv:1708.04552) the square's
+    Source: davidcpage/cifar10-fast, `Cutout`. In the paper (DeVries and Taylor, arXiv:1708.04552) the square's
     centre is drawn instead, and the square may reach over the edge.
     """
 
-    def __init__(self, size=8, fill=0.0, seed=None, **kwargs):
+    def __init__(self, size: int = 8, fill: Any = 0.0, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
-        self.size = _whole_number("size", size, least=1)
+        self.size = whole_number("size", size, least=1)
         self.fill = channel_values("fill", fill)
 
-    def check_shape(self, shape):
+    def check_shape(self, shape: Any) -> None:
         if any(side is not None and self.size > side for side in shape[1:3]):
             raise ValueError(
                 f"The square must fit inside the pictures, here {shape[1]} x {shape[2]}. Received: size={self.size}"
@@ -122,30 +123,32 @@ class Cutout(RandomBatchLayer):
                 f"Received: fill={self.fill}"
             )
 
-    def draw(self, seed, shape):
-        """Returns top and left, each int32 (B,): the square's first row and column."""
-        places = tf.convert_to_tensor(shape)[1:3] - self.size + 1  # (2,)
-        return tuple(tf.unstack(draw_offsets(seed, (2, shape[0]), places[:, None])))
+    def draw(self, seed: Any, shape: Any) -> tuple:
+        """Return top and left, each int32 (B,): the square's first row and column."""
+        positions = keras.ops.convert_to_tensor(shape, "int32")[1:3] - self.size + 1  # (2,)
+        return tuple(keras.ops.unstack(draw_offsets(seed, (2, shape[0]), positions[:, None])))
 
-    def transform(self, images, top, left):
-        """Returns the pictures with the squares at `top`, `left` painted over."""
+    def transform(self, images: Any, top: Any, left: Any) -> Any:
+        """Return the pictures with the squares at `top`, `left` painted over."""
         return cutout(images, top, left, self.size, self.fill)
 
-    def get_config(self):
-        return {**super().get_config(), "size": self.size, "fill": self.fill}
+    def get_config(self) -> dict:
+        # Keras wraps lists that become attributes.
+        fill = list(self.fill) if isinstance(self.fill, list) else self.fill
+        return {**super().get_config(), "size": self.size, "fill": fill}
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
 class Augmentation(RandomBatchLayer):
-    """Applies layers one after another, the seed of a batch folded into one seed a layer.
+    """Applies layers one after another, each with a seed folded from the batch's.
 
     Args:
-        layers: The layers in their order: those of this module, other subclasses of `RandomBatchLayer`, other stacks.
-            An empty list changes nothing.
-        seed: See `RandomBatchLayer`, as for shapes and call arguments. The layers' own sequences are not used.
+        layers: The layers in order: any subclasses of `RandomBatchLayer`, stacks included. An empty list changes
+            nothing.
+        seed: See `RandomBatchLayer`, also for shapes and call arguments. The layers' own sequences are not used.
 
     Raises:
-        ValueError: If something in `layers` is no `RandomBatchLayer`.
+        ValueError: If one of `layers` is no `RandomBatchLayer`.
 
     Example:
 
@@ -155,7 +158,7 @@ class Augmentation(RandomBatchLayer):
     ```
     """
 
-    def __init__(self, layers=(), seed=None, **kwargs):
+    def __init__(self, layers: Sequence[RandomBatchLayer] = (), seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
         layers = list(layers) if isinstance(layers, list | tuple) else [layers]
         for layer in layers:
@@ -167,41 +170,35 @@ class Augmentation(RandomBatchLayer):
         self.layers = layers
         self.supports_jit = all(layer.supports_jit for layer in layers)
 
-    def check_shape(self, shape):
+    def check_shape(self, shape: Any) -> None:
         for layer in self.layers:
             layer.check_shape(shape)
 
-    def draw(self, seed, shape):
-        """Returns the draws of each layer in turn, a tuple of tuples."""
+    def draw(self, seed: Any, shape: Any) -> tuple:
+        """Return the draws of each layer in turn, a tuple of tuples."""
         return self.draw_from(None, seed, shape)
 
-    def draw_from(self, origin, seed, shape):
-        """Returns the draws of each layer in turn, each told the origin with a seed of its own."""
+    def draw_from(self, origin: BatchOrigin | None, seed: Any, shape: Any) -> tuple:
+        """Return the draws of each layer in turn; each gets its own seed, and the origin with its own seed."""
         return tuple(
             layer.draw_from(_origin_for(position, origin), fold_seed(seed, position), shape)
             for position, layer in enumerate(self.layers)
         )
 
-    def transform(self, images, *draws):
-        """Returns the pictures changed by each layer with its draws."""
+    def transform(self, images: Any, *draws: Any) -> Any:
+        """Return the pictures changed by each layer with its draws."""
         for layer, drawn in zip(self.layers, draws, strict=True):
             images = layer.transform(images, *drawn)
         return images
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "layers": [keras.saving.serialize_keras_object(each) for each in self.layers]}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "Augmentation":
         layers = [keras.saving.deserialize_keras_object(each) for each in config["layers"]]
         return cls(**{**config, "layers": layers})
 
 
 def _origin_for(position, origin):
     return origin and dataclasses.replace(origin, seed=fold_seed(origin.seed, position))
-
-
-def _whole_number(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"`{name}` must be a whole number of {least} or more. Received: {name}={value!r}")
-    return int(value)

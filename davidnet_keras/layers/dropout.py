@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from davidnet_keras.kernels import one_loop
+from davidnet_keras.kernels.random import random_bits
 
 STEPS = 2**32  # a decision compares 32 random bits with the rate
 
@@ -105,19 +106,3 @@ def masked(x, key, rate, places=tf.int32):
     # x comes widened: in bfloat16 a factor of 1 / 0.95 would be 0.2 % too large.
     # where() rather than a product with a cast mask: no infinities times zero.
     return tf.where(keep, x * tf.constant(1 / (1 - rate), x.dtype), tf.zeros([], x.dtype))
-
-
-def random_bits(place, key):
-    """32 random bits for every place: an avalanche hash between the halves of the key.
-
-    Source: the hash is Chris Wellons's lowbias32 ("Prospecting for Hash Functions").
-    """
-    return avalanche(place ^ key[0]) + key[1]
-
-
-def avalanche(bits):
-    """A bijection of uint32 in which every input bit changes every output bit with probability one half."""
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        bits ^= tf.bitwise.right_shift(bits, tf.constant(shift, tf.uint32))
-        bits *= tf.constant(factor, tf.uint32)
-    return bits ^ tf.bitwise.right_shift(bits, tf.constant(16, tf.uint32))
