@@ -17,6 +17,7 @@ _HOMES = {
     "RandomFlip": "data.augmentation",
     "CIFAR10_CLASSES": "data.datasets",
     "CIFAR100_CLASSES": "data.datasets",
+    "CIFAR100_COARSE_CLASSES": "data.datasets",
     "load_cifar10": "data.cifar",
     "load_cifar100": "data.cifar",
     "DataError": "errors",

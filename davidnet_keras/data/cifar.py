@@ -1,15 +1,18 @@
 """CIFAR-10 and CIFAR-100 from a folder, the official archive or the Keras cache."""
 
 import contextlib
+import dataclasses
 import os
 from pathlib import Path
 
 import filelock
+import numpy as np
 
-from davidnet_keras.data.cifar_files import DataError, Layout, read_files
-from davidnet_keras.data.datasets import CIFAR10_CLASSES, CIFAR100_CLASSES
+from davidnet_keras.data.cifar_files import Layout, read_files
+from davidnet_keras.data.datasets import CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_COARSE_CLASSES
+from davidnet_keras.errors import DataError
 
-__all__ = ["CIFAR10", "CIFAR10_CLASSES", "CIFAR100", "CIFAR100_CLASSES", "DataError", "load_cifar10", "load_cifar100"]
+__all__ = ["CIFAR10_CLASSES", "CIFAR100_CLASSES", "CIFAR100_COARSE_CLASSES", "load_cifar10", "load_cifar100"]
 
 CIFAR10 = Layout(
     folder="cifar-10-batches-py",
@@ -17,6 +20,7 @@ CIFAR10 = Layout(
     sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
     train=tuple(f"data_batch_{i}" for i in range(1, 6)),
     test=("test_batch",),
+    label_keys=("labels",),
     label_key="labels",
     classes=10,
 )
@@ -26,52 +30,63 @@ CIFAR100 = Layout(
     sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
     train=("train",),
     test=("test",),
+    label_keys=("coarse_labels", "fine_labels"),
     label_key="fine_labels",
     classes=100,
 )
 
 
-def load_cifar10(data_dir=None):
+Arrays = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def load_cifar10(data_dir: Path | str | None = None) -> Arrays:
     """Load CIFAR-10: 50,000 training and 10,000 test images of the 10 classes `CIFAR10_CLASSES`.
 
     Shapes: images (N, 32, 32, 3) `uint8`, labels (N,) `int64`.
 
     Args:
-        data_dir: A folder that is or holds `cifar-10-batches-py/`, or holds `cifar-10-python.tar.gz`; or that archive
-            itself. Nothing is written there. `None` (default) takes what `keras.datasets` or an earlier call left in
-            the Keras cache, and downloads the archive, 170 MB, into it where there is nothing.
+        data_dir: a folder that is or holds `cifar-10-batches-py/` or the binary version's `cifar-10-batches-bin/`, or
+            holds `cifar-10-python.tar.gz` or `cifar-10-binary.tar.gz`; or such an archive itself, as .tar.gz or .tar.
+            Nothing is written there. Default: what `keras.datasets` or an earlier call left in the Keras cache; the
+            archive, 170 MB, is downloaded into it where there is nothing.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`. A `train_dataset` or `test_dataset` made from them holds no copy: do not
         change them while it is in use.
 
     Raises:
-        DataError: A file is missing, damaged, malicious or not of this data set, or the download failed.
+        DataError: a file is missing, damaged, malicious or not of this data set, or the download failed.
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
     return _load(CIFAR10, data_dir)
 
 
-def load_cifar100(data_dir=None):
-    """Load CIFAR-100: 50,000 training and 10,000 test images with the fine labels, `CIFAR100_CLASSES`.
+def load_cifar100(data_dir: Path | str | None = None, label_mode: str = "fine") -> Arrays:
+    """Load CIFAR-100: 50,000 training and 10,000 test images.
 
     Shapes: images (N, 32, 32, 3) `uint8`, labels (N,) `int64`.
 
     Args:
-        data_dir: A folder that is or holds `cifar-100-python/`, or holds `cifar-100-python.tar.gz`; or that archive
-            itself. `None` (default) takes the Keras cache, as for `load_cifar10`; the download is 169 MB.
+        data_dir: as for `load_cifar10`, with `cifar-100-python/` or `cifar-100-binary/`; the download is 169 MB.
+        label_mode: "fine" (default): the 100 classes `CIFAR100_CLASSES`; "coarse": the 20 superclasses
+            `CIFAR100_COARSE_CLASSES`.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`. A `train_dataset` or `test_dataset` made from them holds no copy: do not
         change them while it is in use.
 
     Raises:
-        DataError: A file is missing, damaged, malicious or not of this data set, or the download failed.
+        DataError: a file is missing, damaged, malicious or not of this data set, or the download failed.
+        ValueError: `label_mode` is neither of the two.
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
-    return _load(CIFAR100, data_dir)
+    if label_mode not in ("fine", "coarse"):
+        raise ValueError(f"`label_mode` must be 'fine' or 'coarse'. Received: label_mode={label_mode!r}")
+    if label_mode == "fine":
+        return _load(CIFAR100, data_dir)
+    return _load(dataclasses.replace(CIFAR100, label_key="coarse_labels", classes=20), data_dir)
 
 
 def _load(layout, data_dir):
@@ -89,15 +104,19 @@ def _locate(layout, path):
     if path.is_file():
         return path
     if not path.is_dir():
-        raise DataError(f"There is no {path}: name a folder that holds {layout.folder} or {layout.archive}.")
-    names = layout.train + layout.test
-    for folder in (*_unpacked(layout, path), *([path] if path.name == layout.folder else [])):
-        if any((folder / name).exists() for name in names):
+        raise DataError(f"There is no {path}: {layout.takes}.")
+
+    def has_data(folder):
+        return any((folder / f"{name}{kind}").is_file() for name in layout.names for kind in ("", ".bin"))
+
+    named = [path] if path.name in layout.folders else []
+    for folder in (*_unpacked(layout, path), path / layout.folders[1], *named):
+        if has_data(folder):
             return folder
-    for archive in (path / layout.archive, *_cached_archives(layout, path)):
+    for archive in (*(path / name for name in layout.archives), *_cached_archives(layout, path)):
         if archive.is_file():
             return archive
-    if any((path / name).is_file() for name in names):  # CIFAR-100's are "train" and "test", as many a folder is
+    if has_data(path):  # the last, since CIFAR-100's files are called train and test
         return path
     raise DataError(
         f"{path} holds neither {layout.folder} with its data files nor {layout.archive}: "

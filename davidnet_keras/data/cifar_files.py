@@ -1,5 +1,6 @@
 """Reading the files of the official CIFAR archives into arrays, whatever the files really hold."""
 
+import contextlib
 import gzip
 import pickle
 import tarfile
@@ -9,30 +10,53 @@ from dataclasses import dataclass
 import numpy as np
 
 from davidnet_keras.data.aligned import aligned_empty
-from davidnet_keras.data.safe_pickle import read_pickle
+from davidnet_keras.data.pickles import read_pickle
 from davidnet_keras.errors import DataError
 
 PIXELS = 3 * 32 * 32
+GZIP = b"\x1f\x8b"  # its first bytes
 # The official archives have nine members. tarfile remembers each one it passes, so there is a limit.
 MAX_MEMBERS = 1000
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the official archive of a data set holds."""
+    """What the official archives of a data set hold: the pickled version, and the binary one."""
 
-    folder: str  # the one folder in the archive
-    archive: str  # the archive's file name
-    sha256: str  # of the archive, as keras.datasets has it
-    train: tuple[str, ...]  # names of the training files
+    folder: str  # the one folder in the archive of pickled files
+    archive: str  # that archive's file name
+    sha256: str  # of that archive, as keras.datasets has it
+    train: tuple[str, ...]  # names of the training files; the binary version adds .bin
     test: tuple[str, ...]  # names of the test files
-    label_key: str
+    label_keys: tuple[str, ...]  # labels of each picture, in the order of the binary version's bytes
+    label_key: str  # the one that is read
     classes: int
     images: tuple[int, int] = (50_000, 10_000)  # training, test
 
     @property
+    def names(self):
+        return self.train + self.test
+
+    @property
+    def folders(self):
+        return self.folder, self.folder.replace("-batches-py", "-batches-bin").replace("-python", "-binary")
+
+    @property
+    def archives(self):
+        packed = self.archive, self.archive.replace("-python", "-binary")
+        return packed + tuple(name.removesuffix(".gz") for name in packed)
+
+    @property
     def url(self):
         return f"https://www.cs.toronto.edu/~kriz/{self.archive}"
+
+    @property
+    def takes(self):
+        """What `data_dir` may be, for messages."""
+        return (
+            f"--data-dir (data_dir= in Python) takes a folder that holds {self.folder} or {self.archive}, or that "
+            "archive itself, as .tar.gz or .tar"
+        )
 
     @property
     def size_limit(self):
@@ -45,8 +69,8 @@ def read_files(layout, path):
 
     Args:
         layout: `Layout` of the data set.
-        path: `Path` of the folder that holds the data files, or of the `.tar.gz`, which is read as a stream: nothing
-            is unpacked to disk.
+        path: `Path` of the folder that holds the data files, or of the archive, which is read as a stream: nothing is
+            unpacked to disk.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`, `uint8` (N, 32, 32, 3) and `int64` (N,).
@@ -57,7 +81,7 @@ def read_files(layout, path):
     """
     counted = zip((layout.train, layout.test), layout.images, strict=True)
     splits = [_Split(layout, names, count) for names, count in counted]
-    by_name = {name: split for split in splits for name in split.missing}
+    by_name = {name + kind: split for split in splits for name in split.missing for kind in ("", ".bin")}
     read = _read_folder if path.is_dir() else _read_archive
     read(layout, path, by_name)
     for split in splits:
@@ -69,7 +93,7 @@ def read_files(layout, path):
 def _read_folder(layout, folder, by_name):
     for name, split in by_name.items():
         path = folder / name
-        if not path.exists():
+        if not path.exists() or name.removesuffix(".bin") not in split.missing:
             continue
         if not path.is_file():
             raise DataError(f"{path} is not a file: put the one of that name from {layout.archive} in its place.")
@@ -78,24 +102,37 @@ def _read_folder(layout, folder, by_name):
 
 
 def _read_archive(layout, archive, by_name):
+    if archive.name in by_name:
+        raise DataError(f"{archive} is one of {len(layout.names)} files: name the folder that holds them all.")
     try:
-        with gzip.open(archive) as content:
+        with _unpacked(archive) as content:
             limited = _Limited(content, layout.size_limit)
             with tarfile.open(fileobj=limited, mode="r|", bufsize=1 << 18) as tar:
                 _read_members(layout, tar, archive, by_name)
             while limited.read(1 << 20):
                 pass  # to the end, where gzip keeps its checksum
-    except (gzip.BadGzipFile, tarfile.TarError, EOFError, zlib.error, _TooLargeError) as error:
-        raise DataError(f"{archive} is not a whole {layout.archive} ({error}): download {layout.url} again.") from error
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, _TooLargeError) as error:
+        raise DataError(
+            f"{archive} is not a whole {layout.archive} ({error}): {layout.takes}; it comes from {layout.url}."
+        ) from error
+
+
+@contextlib.contextmanager
+def _unpacked(archive):
+    """The archive's bytes without gzip's packing, where it has one."""
+    with archive.open("rb") as file:
+        packed = file.peek(2)[:2] == GZIP
+        with gzip.open(file) if packed else contextlib.nullcontext(file) as content:
+            yield content
 
 
 def _read_members(layout, tar, archive, by_name):
     for number, member in enumerate(tar):
         if number == MAX_MEMBERS:
             raise _TooLargeError(f"it has more than {MAX_MEMBERS} members")
-        name = member.name.removeprefix("./").removeprefix(f"{layout.folder}/")
+        folder, _, name = member.name.removeprefix("./").partition("/")
         # Only these exact names count. Whatever else is in there, wherever it points, is skipped.
-        if name not in by_name or not member.name.endswith(f"{layout.folder}/{name}"):
+        if name not in by_name or folder not in layout.folders:
             continue
         where = f"{member.name} in {archive}"
         if not member.isreg():
@@ -131,23 +168,45 @@ class _Split:
         self.y = aligned_empty(count, np.int64)
 
     def add(self, name, file, size, where):
-        """Read, check and place one file of `size` bytes. Only here is a file's content in memory, and only once."""
+        """Read, check and place one file of `size` bytes. Its content is in memory once, and only here."""
+        name, binary = name.removesuffix(".bin"), name.endswith(".bin")
         try:
             if name not in self.missing:
                 raise _Unfit("it is there twice")
             if size == 0:
-                raise _Unfit("it is empty")
+                raise pickle.UnpicklingError("it is empty")
             if size > self.layout.size_limit:
                 raise _Unfit("it is larger than the whole data set")
-            batch = read_pickle(file.read(size))
+            if file.peek(2)[:2] == GZIP:
+                raise _Unfit("it is packed by gzip")
+            batch = self._read_binary(file.read(size)) if binary else read_pickle(file, size)
             data, labels = self._checked_data(batch), self._checked_labels(batch)
-        except (pickle.UnpicklingError, _Unfit) as error:
-            raise DataError(f"{where} cannot be used, {error}: take the one from {self.layout.url}.") from error
+        except pickle.UnpicklingError as error:
+            raise DataError(
+                f"{where} cannot be used, {error}: take the one from {self.layout.url}; {self._expected()}."
+            ) from error
+        except _Unfit as error:
+            raise DataError(f"{where} cannot be used, {error}: {self._expected()}.") from error
         rows = slice(self.names.index(name) * self.rows, (self.names.index(name) + 1) * self.rows)
         for channel, plane in enumerate(data.reshape(-1, 3, 32, 32).swapaxes(0, 1)):
             self.x[rows, :, :, channel] = plane  # ten times faster than one transposed copy
         self.y[rows] = labels
         self.missing.remove(name)
+
+    def _expected(self):
+        return (
+            f"a file of yours must hold a pickled dictionary of 'data', uint8 {(self.rows, PIXELS)}, and "
+            f"'{self.layout.label_key}', a list of {self.rows:,} integers from 0 to {self.layout.classes - 1}; "
+            "arrays of other sizes or with other classes go to train_dataset(x, y) as they are"
+        )
+
+    def _read_binary(self, content):
+        """The batch of a file of the binary version: for each picture a byte for each label, then its pixels."""
+        keys = self.layout.label_keys
+        if len(content) != self.rows * (len(keys) + PIXELS):
+            raise pickle.UnpicklingError(f"it has {len(content):,} bytes and not {self.rows * (len(keys) + PIXELS):,}")
+        records = np.frombuffer(content, np.uint8).reshape(self.rows, -1)
+        return {"data": records[:, len(keys) :], **dict(zip(keys, records.T, strict=False))}
 
     def _checked_data(self, batch):
         data = batch.get("data")
@@ -170,4 +229,4 @@ class _Split:
 
 
 class _Unfit(Exception):
-    """Why a file cannot be used, as a clause."""
+    """Why a file that can be read cannot be used, as a clause."""

@@ -17,6 +17,12 @@ sunflower sweet_pepper table tank telephone television tiger tractor train trout
 willow_tree wolf woman worm
 """
 CIFAR100_CLASSES = tuple(_CIFAR100_NAMES.split())  # the fine labels, in alphabetical order
+_COARSE_NAMES = """
+aquatic_mammals fish flowers food_containers fruit_and_vegetables household_electrical_devices household_furniture
+insects large_carnivores large_man-made_outdoor_things large_natural_outdoor_scenes large_omnivores_and_herbivores
+medium_mammals non-insect_invertebrates people reptiles small_mammals trees vehicles_1 vehicles_2
+"""
+CIFAR100_COARSE_CLASSES = tuple(_COARSE_NAMES.split())
 SHAPES_CLASSES = ("circle", "square", "triangle", "star", "heart", "crescent", "cross", "arrow", "flower", "drop")
 
 
@@ -30,6 +36,12 @@ def _load_cifar100(data_dir):
     from davidnet_keras.data.cifar import load_cifar100
 
     return load_cifar100(data_dir)
+
+
+def _load_cifar100_coarse(data_dir):
+    from davidnet_keras.data.cifar import load_cifar100
+
+    return load_cifar100(data_dir, label_mode="coarse")
 
 
 def _load_shapes(data_dir):
@@ -49,6 +61,7 @@ class DataSet:
 DATASETS = {
     "cifar10": DataSet(CIFAR10_CLASSES, _load_cifar10),
     "cifar100": DataSet(CIFAR100_CLASSES, _load_cifar100),
+    "cifar100-coarse": DataSet(CIFAR100_COARSE_CLASSES, _load_cifar100_coarse),
     "shapes": DataSet(SHAPES_CLASSES, _load_shapes),
 }
 

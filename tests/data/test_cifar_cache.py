@@ -8,7 +8,8 @@ import pytest
 from cifar_fakes import assert_loaded, assert_refused, write_archive, write_folder
 
 from davidnet_keras.data import cifar
-from davidnet_keras.data.cifar import DataError, load_cifar10, load_cifar100
+from davidnet_keras.data.cifar import load_cifar10, load_cifar100
+from davidnet_keras.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("small_cifar")
 

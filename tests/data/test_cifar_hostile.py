@@ -10,7 +10,8 @@ import pytest
 from cifar_fakes import ROWS, Runs, assert_refused, batch, write_archive, write_folder
 
 from davidnet_keras.data import cifar, safe_pickle
-from davidnet_keras.data.cifar import DataError, load_cifar10
+from davidnet_keras.data.cifar import load_cifar10
+from davidnet_keras.errors import DataError
 from davidnet_keras.data.safe_pickle import read_pickle
 
 pytestmark = pytest.mark.usefixtures("small_cifar")

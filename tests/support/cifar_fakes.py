@@ -8,7 +8,8 @@ import tarfile
 import numpy as np
 import pytest
 
-from davidnet_keras.data.cifar import DataError, load_cifar10
+from davidnet_keras.data.cifar import load_cifar10
+from davidnet_keras.errors import DataError
 
 ROWS = 4  # images in each data file of these tests
 

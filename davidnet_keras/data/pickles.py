@@ -1,0 +1,178 @@
+"""A reader of pickled CIFAR files that builds plain data and NumPy arrays, and nothing else."""
+
+import math
+import pickle
+import struct
+from typing import Any, ClassVar
+
+import numpy as np
+
+MAX_READS = 1_500_000  # of an opcode or its argument; the largest official file, CIFAR-100's, takes about 500,000
+_PLAIN_DTYPES = frozenset(("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"))
+_DATA_OPCODES = """
+PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 BINSTRING SHORT_BINSTRING
+BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
+EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS
+PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD
+"""
+
+
+def read_pickle(file, size: int) -> dict[str, Any]:
+    """Read a pickled dictionary of numbers, strings, lists and NumPy arrays from untrusted bytes.
+
+    A strict `find_class` is not enough: a memo index can make C's unpickler take all memory, a deeply nested key
+    overflows the C stack, and NumPy's own `__setstate__` believes a hostile dtype. So the unpickler is the one written
+    in Python, its opcodes are those of plain data, and arrays are built here, from their bytes.
+
+    Args:
+        file: binary file of `size` bytes, pickled by any protocol. Strings of Python 2 come back as `bytes`.
+        size: limit of what is read.
+
+    Returns:
+        The dictionary, its top-level keys as `str`; arrays are read-only.
+
+    Raises:
+        pickle.UnpicklingError: the file is damaged, or asks for more than plain data needs.
+    """
+    errors = (EOFError, IndexError, KeyError, TypeError, AttributeError, ValueError, OverflowError, struct.error)
+    try:
+        result = _Unpickler(_Source(file, size)).load()
+    except errors as error:
+        raise pickle.UnpicklingError("it is not a whole pickle file") from error
+    if type(result) is not dict:
+        raise pickle.UnpicklingError("it does not hold a dictionary")
+    return {_text(key): value.array if isinstance(value, _Array) else value for key, value in result.items()}
+
+
+def _text(key):
+    return key if isinstance(key, str) else key.decode("latin1")
+
+
+class _Source:
+    """A file that never reads beyond its size, nor too often."""
+
+    def __init__(self, file, size):
+        self.file, self.left, self.reads = file, size, 0
+
+    def read(self, size):
+        self._count(size)
+        return self.file.read(size)
+
+    def readline(self):
+        line = self.file.readline(self.left)
+        self._count(len(line))
+        return line
+
+    def _count(self, size):
+        self.left -= size
+        self.reads += 1
+        if size < 0 or self.left < 0:
+            raise pickle.UnpicklingError("it ends too early")
+        if self.reads > MAX_READS:
+            raise pickle.UnpicklingError(f"it has more than {MAX_READS:,} parts")
+
+
+class _DType:
+    """Stands in for `numpy.dtype(code)`; the byte order comes later, as its state."""
+
+    def __init__(self, code, *_flags):
+        code = _text(code)
+        if code not in _PLAIN_DTYPES:
+            raise pickle.UnpicklingError(f"it holds an array of type {code[:20]!r} instead of numbers")
+        self.dtype = np.dtype(code)
+
+    def set_state(self, state):
+        self.dtype = self.dtype.newbyteorder(_text(state[1]))
+
+
+class _Array:
+    """Stands in for an array: first announced (`_reconstruct`), then filled by its state."""
+
+    def __init__(self, *_announcement):
+        self.array = None
+
+    def set_state(self, state):
+        _version, shape, dtype, fortran, content = state
+        self.fill(content, dtype, shape, "F" if fortran else "C")
+
+    def fill(self, content, dtype, shape, order):
+        if len(shape) > 4 or not all(type(n) is int and n >= 0 for n in shape):
+            raise pickle.UnpicklingError("it holds an array of an impossible shape")
+        if math.prod(shape) * dtype.dtype.itemsize != len(content):
+            raise pickle.UnpicklingError("it holds an array whose size does not match its shape")
+        self.array = np.frombuffer(content, dtype.dtype).reshape(shape, order=order)
+        return self
+
+
+def _from_buffer(content, dtype, shape, order, *_axes):
+    return _Array().fill(content, dtype, shape, _text(order))
+
+
+def _scalar(dtype, content):
+    return np.frombuffer(content, dtype.dtype, 1).item()
+
+
+class _Opcodes(dict):
+    def __missing__(self, opcode):
+        raise pickle.UnpicklingError(f"it uses opcode {opcode:#04x}, which no data file needs")
+
+
+class _Unpickler(pickle._Unpickler):  # private, but the only one whose opcodes can be chosen
+    dispatch: ClassVar = _Opcodes()
+    for _name in _DATA_OPCODES.split():
+        dispatch[getattr(pickle, _name)[0]] = pickle._Unpickler.dispatch[getattr(pickle, _name)[0]]
+
+    def __init__(self, source):
+        super().__init__(source, encoding="bytes")
+        self.encodable = source.left  # characters that may still become bytes: a short file could repeat a long text
+
+    def find_class(self, module, name):
+        makers = {
+            "numpy.core.multiarray._reconstruct": _Array,
+            "numpy.ndarray": _Array,
+            "numpy.core.numeric._frombuffer": _from_buffer,
+            "numpy.core.multiarray.scalar": _scalar,
+            "numpy.dtype": _DType,
+            "_codecs.encode": self.encode,  # how Python 3 writes bytes in protocols 0 to 2
+        }
+        full_name = f"{module}.{name}".replace("numpy._core.", "numpy.core.")  # NumPy 2, NumPy 1
+        if full_name not in makers:
+            raise pickle.UnpicklingError(f"it asks for {full_name[:80]!r}, which no data file needs")
+        return makers[full_name]
+
+    def encode(self, text, encoding="latin1"):
+        self.encodable -= len(text)
+        if encoding not in ("latin1", b"latin1") or self.encodable < 0:
+            raise pickle.UnpicklingError("it holds text in place of bytes")
+        return text.encode("latin1")
+
+    def set_items(self, items):
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if type(self.stack[-1]) is not dict or type(key) not in (bytes, str):  # a nested key is never hashed
+                raise TypeError("not a dictionary of names")
+            self.stack[-1][key] = value
+
+    def load_dict(self):
+        items = self.pop_mark()
+        self.append({})
+        self.set_items(items)
+
+    def load_setitem(self):
+        value, key = self.stack.pop(), self.stack.pop()
+        self.set_items([key, value])
+
+    def load_build(self):
+        state = self.stack.pop()
+        self.stack[-1].set_state(state)
+
+    def load_bytearray8(self):
+        self.append(self.read(struct.unpack("<Q", self.read(8))[0]))  # as bytes, and none before they are there
+
+    dispatch |= {
+        pickle.FRAME[0]: lambda self: self.read(8),  # without frames every read is counted
+        pickle.DICT[0]: load_dict,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: lambda self: self.set_items(self.pop_mark()),
+        pickle.BUILD[0]: load_build,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+    }
