@@ -17,11 +17,13 @@ from cifar_fakes import (
     batch,
     member,
     write_archive,
+    write_binary,
     write_folder,
 )
 
 from davidnet_keras.data import cifar, cifar_files
 from davidnet_keras.data.cifar import load_cifar10
+from davidnet_keras.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("small_cifar")
 
@@ -135,6 +137,35 @@ def test_member_that_is_no_regular_file(tmp_path, kind):
     assert_refused(write_archive(tmp_path / "x.tar.gz", cifar.CIFAR10, extra), "data_batch_1", "not a regular file")
 
 
+def test_one_of_the_files_and_packed_files_say_what_to_name(tmp_path):
+    folder = write_folder(cifar.CIFAR10, tmp_path) / cifar.CIFAR10.folder
+    assert_refused(folder / "data_batch_1", "one of 6 files", "name the folder")
+    (folder / "data_batch_1").write_bytes(gzip.compress((folder / "data_batch_1").read_bytes()))
+    assert_refused(folder, "packed by gzip")
+    write_binary(cifar.CIFAR10, tmp_path / "bin")
+    with open(tmp_path / "bin" / "data_batch_2.bin", "ab") as file:
+        file.write(b"1")
+    assert_refused(tmp_path / "bin", "data_batch_2.bin", "12,293 bytes and not 12,292")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {b"data": np.zeros((ROWS + 1, 3072), np.uint8), b"labels": [0] * (ROWS + 1)},
+        {b"labels": [0, 1, 2, 10]},
+        {b"labels": ["cat"] * ROWS},
+        {b"data": np.zeros((ROWS, 3072), np.float32)},
+    ],
+)
+def test_files_of_ones_own_are_told_what_to_write(tmp_path, change):
+    content = pickle.dumps(batch(0) | change, protocol=2)
+    folder = write_folder(cifar.CIFAR10, tmp_path, test_batch=content)
+    assert_refused(folder, "'data', uint8 (4, 3072)", "4 integers from 0 to 9", "train_dataset")
+    with pytest.raises(DataError) as caught:
+        load_cifar10(folder)
+    assert "https://" not in str(caught.value)
+
+
 def test_member_that_comes_twice(tmp_path):
     extra = [member("cifar-10-batches-py/test_batch", pickle.dumps(batch(77), protocol=2))]
     assert_refused(write_archive(tmp_path / "x.tar.gz", cifar.CIFAR10, extra), "test_batch", "it is there twice")
@@ -181,6 +212,6 @@ def test_archive_with_a_wrong_checksum(tmp_path):
 
 def test_file_that_is_no_archive(tmp_path):
     (tmp_path / "x.tar.gz").write_bytes(b"<html>not found</html>")
-    assert_refused(tmp_path / "x.tar.gz", "whole")
+    assert_refused(tmp_path / "x.tar.gz", "whole", "--data-dir")
     (tmp_path / "y.tar.gz").write_bytes(gzip.compress(b"<html>not found</html>"))
     assert_refused(tmp_path / "y.tar.gz", cifar.CIFAR10.url)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from davidnet_keras.data.cifar import load_cifar10
+from davidnet_keras.data.pickles import read_pickle
 from davidnet_keras.errors import DataError
 
 ROWS = 4  # images in each data file of these tests
@@ -19,7 +20,11 @@ def batch(seed, classes=10, rows=ROWS):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, rows).tolist()
     data = rng.integers(0, 256, (rows, 3072), dtype=np.uint8)
-    keys = {b"labels": labels} if classes == 10 else {b"coarse_labels": [0] * rows, b"fine_labels": labels}
+    keys = (
+        {b"labels": labels}
+        if classes == 10
+        else {b"coarse_labels": [label // 5 for label in labels], b"fine_labels": labels}
+    )
     return {b"batch_label": b"test", **keys, b"data": data, b"filenames": [b"a.png"] * rows}
 
 
@@ -37,6 +42,19 @@ def write_folder(layout, root, protocol=2, **changed):
         if content is not None:
             (folder / name).write_bytes(content)
     return root
+
+
+def unpickle(content):
+    return read_pickle(io.BytesIO(content), len(content))
+
+
+def write_binary(layout, folder):
+    """Write the binary version's files: for each picture its labels, a byte each, and its pixels."""
+    folder.mkdir(parents=True)
+    for name, content in batches(layout).items():
+        columns = [np.array(content[key.encode()], np.uint8)[:, None] for key in layout.label_keys]
+        (folder / f"{name}.bin").write_bytes(np.hstack([*columns, content[b"data"]]).tobytes())
+    return folder
 
 
 def member(name, content=b"", kind=tarfile.REGTYPE, link=""):
