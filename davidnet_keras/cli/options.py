@@ -1,10 +1,11 @@
-"""The flags of the command line, derived from `Recipe`."""
+"""The flags of the command line, those of the recipe derived from `Recipe`; quick to import."""
 
 import argparse
 import dataclasses
-from typing import Annotated, Any, Literal
-
-import tyro
+import difflib
+import re
+from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
@@ -13,95 +14,165 @@ from davidnet_keras.runs.run_folder import RunFolder
 from davidnet_keras.runs.series_folder import SeriesFolder
 
 PROGRAM = "python -m davidnet_keras"
-DESCRIPTION = """Train David Page's ResNet-9 on small colour pictures and write a run folder:
-history.csv, curves.png, lr.png, log.tsv, recipe.json, result.json and model.keras.
-
-Other commands, each with a --help of its own: lr-find (find the learning rate), plot (draw runs over one another),
-evaluate (test a run's model class by class), predict (name what pictures of yours show)."""
-
-Dataset: Any = Literal[datasets.names()]
+BAD_INPUT = 2  # exit code
+DATA_DIR = "folder or .tar.gz with CIFAR; None: Keras's cache, filled by a download"
 
 
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """Where the pictures come from."""
+class Parser(argparse.ArgumentParser):
+    """The flags of one command; what it refuses is one sentence with exit code 2.
 
-    dataset: Annotated[Dataset, tyro.conf.arg(help="pictures to learn; shapes is drawn, the others are downloaded")] = (
-        "cifar10"
-    )
-    data_dir: Annotated[
-        str | None, tyro.conf.arg(help="folder or .tar.gz with CIFAR; None: Keras's cache, filled by a download")
-    ] = None
+    Args:
+        command: its name; "" for training, which has none.
+        argv: the arguments to parse. With --help-all among them, the help includes the advanced flags.
+        usage: what follows the command.
+        description, examples: text above and below the flags.
+    """
+
+    def __init__(self, command, argv, usage, description, examples=""):
+        program = f"{PROGRAM} {command}".rstrip()
+        super().__init__(
+            prog=program,
+            usage=f"{program} {usage}",
+            description=description,
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,  # so that `parse` knows which flags were given
+        )
+        self._argv, self._defaults, self._titled = [_spelled(word) for word in argv], {}, {}
+        self._show_all = "--help-all" in argv
+
+    def flag(self, name, default, help, kind=str, group=None, advanced=False, metavar=None):
+        """Add the flag --`name`.
+
+        Args:
+            name: of the attribute; its underscores become hyphens.
+            default: value where the flag is not given.
+            help: its description.
+            kind: type of the value: str, int, float, one of these `| None`, a `Literal`, or bool (--name, --no-name).
+            group: heading in the help. Default: "options".
+            advanced: bool, whether only --help-all shows it.
+            metavar: what stands for the value in the help.
+        """
+        self._defaults[name] = default
+        if group and group not in self._titled:
+            self._titled[group] = self.add_argument_group(group)
+        shown = help.replace("%", "%%") + f" (default: {default})"
+        value = {"action": argparse.BooleanOptionalAction} if kind is bool else _value(kind, metavar)
+        (self._titled[group] if group else self).add_argument(
+            "--" + name.replace("_", "-"), help=argparse.SUPPRESS if advanced and not self._show_all else shown, **value
+        )
+
+    def parse(self):
+        """The values as attributes, and the names of the flags that were given as `given`."""
+        found, rest = self.parse_known_intermixed_args(self._argv)
+        if rest:
+            self.error(self._unknown(next((word for word in rest if word.startswith("-")), rest[0])))
+        given = vars(found)
+        return argparse.Namespace(**self._defaults | given, given=set(given))
+
+    def error(self, message):
+        """Print what is wrong in one sentence and exit with code 2."""
+        message = re.sub(r"^argument (\S+): ", r"\1: ", message)
+        message = re.sub(r"ignored explicit argument .*", "takes no value", message)
+        self.exit(BAD_INPUT, f"davidnet_keras: {message[0].upper()}{message[1:]}{'' if message[-1] in '.?' else '.'}\n")
+
+    def _unknown(self, word):
+        if not word.startswith("-"):
+            return f"{word!r} belongs to no flag; see {self.prog} --help."
+        name = word.split("=")[0]
+        near = nearest(name, [flag for flag in self._option_string_actions if flag.startswith("--")])
+        return f"There is no flag {name}" + (f"; did you mean {near}?" if near else f"; see {self.prog} --help-all.")
 
 
-@dataclasses.dataclass(frozen=True)
-class Place(Data):
-    """Where the pictures come from and where the run goes: what is no part of the recipe."""
-
-    run_dir: Annotated[
-        str | None, tyro.conf.arg(help="folder to write, new or empty; None: runs/<recipe>-<dataset>-<time>")
-    ] = None
-    resume: Annotated[
-        str | None, tyro.conf.arg(help="run folder to continue from its newest checkpoint", metavar="RUN")
-    ] = None
-    change_recipe: Annotated[
-        bool, tyro.conf.arg(help="with --resume: go on with the settings that are given here, where they differ")
-    ] = False
-    runs: Annotated[int, tyro.conf.arg(help="trainings, with the seeds seed, seed + 1, ...; their mean and spread")] = 1
-    checkpoint_every: Annotated[
-        int | None, tyro.conf.arg(help="batches between checkpoints inside an epoch; None: only after each epoch")
-    ] = None
+def _spelled(word):
+    """A flag with hyphens for underscores; any other word as it is."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value
 
 
-def recipe_options(recipe, base=Place, without=()):
-    """`base` and the recipe as a dataclass that tyro turns into flags, with this recipe's values as the defaults."""
-    options = []
+def _value(kind, metavar):
+    """The arguments of `add_argument` for a value of this type."""
+    if get_origin(kind) is Literal:
+        return {"type": lambda word: _choice(word, get_args(kind)), "metavar": "{" + ",".join(get_args(kind)) + "}"}
+    optional = type(None) in get_args(kind)
+    base = get_args(kind)[0] if optional else kind
+    shown = {int: "INT", float: "NUMBER", str: "TEXT"}[base]
+
+    def read(word):
+        try:
+            return None if optional and word == "None" else base(word)
+        except ValueError:
+            noun = {int: "a whole number", float: "a number"}[base]
+            raise argparse.ArgumentTypeError(f"must be {noun}. Received: {word}") from None
+
+    return {"type": read, "metavar": metavar or shown}
+
+
+def _choice(word, choices):
+    if word in choices:
+        return word
+    near = nearest(word, choices)
+    hint = f"did you mean {near}?" if near else f"choose {', '.join(choices)}."
+    raise argparse.ArgumentTypeError(f"there is no {word}; {hint}")
+
+
+def nearest(word, known):
+    """The one of the known words that was probably meant, by its initials, beginning or spelling; None if none."""
+    plain = word.lstrip("-").lower()
+    for name in known:
+        parts = name.lstrip("-").split("-")
+        if len(parts) > 1 and plain == "".join(part[:1] for part in parts):
+            return name
+    beginning = [name for name in known if plain and name.lstrip("-").startswith(plain)]
+    return next(iter(beginning or difflib.get_close_matches(word, known, n=1)), None)
+
+
+def add_data(parser):
+    """Add the flags that say where the pictures come from."""
+    names = Literal[datasets.names()]
+    parser.flag("dataset", "cifar10", "pictures to learn; shapes is drawn, the others are downloaded", names, "data")
+    parser.flag("data_dir", None, DATA_DIR, str | None, "data", metavar="PATH")
+
+
+def add_recipe(parser, recipe, without=()):
+    """Add a flag for every setting but some, with this recipe's values as the defaults."""
+    names = tuple(dict.fromkeys([*RECIPES, recipe.name]))  # a run's recipe may have a name of its own
+    parser.flag("recipe", recipe.name, "the settings to start from", Literal[names], "training")
     for item in dataclasses.fields(Recipe):
-        if item.name == "name":
-            choices = Literal[tuple(dict.fromkeys([*RECIPES, recipe.name]))]  # a run's may have a name of its own
-            options.append(
-                ("recipe", Annotated[choices, tyro.conf.arg(help="the settings to start from")], recipe.name)
-            )
-        elif item.name not in without:
-            argument = tyro.conf.arg(help=item.metadata["help"])
-            options.append((item.name, Annotated[item.type, argument], getattr(recipe, item.name)))
-    return dataclasses.make_dataclass("Options", options, bases=(base,), frozen=True)
+        if item.name not in ("name", *without):
+            group, advanced = item.metadata.get("group", "training"), item.metadata.get("advanced", False)
+            parser.flag(item.name, getattr(recipe, item.name), item.metadata["help"], item.type, group, advanced)
 
 
-def given_flags(argv):
-    """The fields that the user named, as {field}: `--no-flip` and `--batch-size=64` included."""
-    names = (word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--"))
-    return {name.removeprefix("no_") for name in names}
+def with_given(recipe, options):
+    """The recipe with the settings that were given as flags."""
+    names = options.given & {item.name for item in dataclasses.fields(Recipe)}
+    settings = {name: getattr(options, name) for name in names}
+    return dataclasses.replace(recipe, name=options.recipe if "recipe" in options.given else recipe.name, **settings)
 
 
 def default_recipe(argv):
-    """The recipe whose values are the defaults of all other flags: the one to resume, or else the one that is named."""
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    """The recipe whose values are the defaults of all other flags: that of the run to resume, or the one named."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--recipe", nargs="?")
     finder.add_argument("--resume", nargs="?")
     found = finder.parse_known_args(argv)[0]
-    named = RECIPES.get(found.recipe, RECIPES["davidnet"])  # tyro refuses an unknown name
-    return (found.resume and begun_recipe(found.resume)) or named
+    named = RECIPES.get(found.recipe, RECIPES["davidnet"])  # an unknown name is refused by the parser
+    return (found.resume and _begun_recipe(found.resume)) or named
 
 
-def begun_recipe(run_dir):
-    """The recipe of a run or a series; None where there is none, which is refused when the run is taken up."""
-    kind = SeriesFolder if SeriesFolder.is_there(run_dir) else RunFolder
+def _begun_recipe(run_dir):
+    """The recipe of a run or a series; None where there is none, which is refused when the run is opened."""
     try:
-        return kind(run_dir).read_recipe()[0]
+        return (SeriesFolder if SeriesFolder.is_there(run_dir) else RunFolder)(run_dir).read_recipe()[0]
     except UserError:
         return None
 
 
-def parse(argv):
-    """(Place, Recipe) as the user asks; tyro prints help or what is wrong and exits."""
-    recipe = default_recipe(argv)
-    options = tyro.cli(recipe_options(recipe), prog=PROGRAM, description=DESCRIPTION, args=argv)
-    return place_and_recipe(options, Place, recipe)
-
-
-def place_and_recipe(options, base, recipe):
-    """What tyro made of `recipe_options(recipe, base)`, as a `base` and a `Recipe`."""
-    values = dataclasses.asdict(options)
-    place = base(**{item.name: values.pop(item.name) for item in dataclasses.fields(base)})
-    return place, dataclasses.replace(recipe, name=values.pop("recipe"), **values)
+def check_picture(path):
+    """UserError for the name of a figure that cannot be drawn."""
+    if Path(path).suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UserError(f"The picture must end in .png, .svg or .pdf. Received: output={path!r}")

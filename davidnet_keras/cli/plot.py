@@ -2,11 +2,8 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from davidnet_keras.cli.options import PROGRAM
+from davidnet_keras.cli.options import Parser, check_picture
 from davidnet_keras.errors import UserError
 from davidnet_keras.runs.run_folder import RunFolder
 from davidnet_keras.runs.series_folder import SeriesFolder
@@ -15,31 +12,22 @@ DESCRIPTION = """Draw runs over one another. Runs of one recipe and data set tha
 alone become their mean, with a band of one standard deviation."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What to draw, and where."""
-
-    runs: Annotated[
-        tyro.conf.Positional[tuple[str, ...]],
-        tyro.conf.arg(help="run folders, folders of several seeds, or history.csv files", metavar="RUN..."),
-    ]
-    output: Annotated[str, tyro.conf.arg(help="picture to write: .png, .svg or .pdf")] = "runs.png"
-    metric: Annotated[
-        tuple[str, ...],
-        tyro.conf.arg(help="columns of history.csv to draw, such as val_accuracy; none: each metric, of validation"),
-    ] = ()
-    log: Annotated[tuple[str, ...], tyro.conf.arg(help="which of these get a logarithmic axis, such as loss")] = ()
-    title: Annotated[str | None, tyro.conf.arg(help="of the picture")] = None
-
-
 def main(argv):
     """Run the command; UserError for bad input."""
-    options = tyro.cli(Options, prog=f"{PROGRAM} plot", description=DESCRIPTION, args=argv)
+    parser = Parser("plot", argv, "RUN... [flags]", DESCRIPTION)
+    what = "run folders, folders of several seeds, or history.csv files"
+    parser.add_argument("runs", metavar="RUN", nargs="*", help=what, default=[])
+    parser.flag("output", "runs.png", "picture to write: .png, .svg or .pdf", metavar="FILE")
+    columns = "columns of history.csv to draw, such as val_accuracy (default: each metric, of validation)"
+    parser.add_argument("--metric", nargs="*", default=[], metavar="COLUMN", help=columns)
+    logarithmic = "which of these get a logarithmic axis, such as loss"
+    parser.add_argument("--log", nargs="*", default=[], metavar="COLUMN", help=logarithmic)
+    parser.flag("title", None, "of the picture", str | None)
+    options = parser.parse()
     from davidnet_callbacks import atomic_write, plot_runs
 
     output = Path(options.output)
-    if output.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise UserError(f"The picture must end in .png, .svg or .pdf. Received: output={options.output!r}")
+    check_picture(options.output)
     if not options.runs:
         raise UserError("Name one run folder or more.")
     runs = [run for path in options.runs for run in runs_in(path)]
@@ -57,12 +45,12 @@ def main(argv):
 
 
 def runs_in(path):
-    """The folders of a series' runs that have anything to draw; for what is no series, itself."""
+    """The folders of a series' runs that have an epoch to draw; the path itself where there is no series."""
     if not SeriesFolder.is_there(path):
         return [path]
     series = SeriesFolder(path)
     recipe, plan = series.read_recipe()
-    runs = [series.run(recipe.seed + place) for place in range(plan["runs"])]
+    runs = [series.run(recipe.seed + i) for i in range(plan["runs"])]
     begun = [str(run.path) for run in runs if run.history.exists()]
     if not begun:
         raise UserError(f"No run in {path} has finished an epoch yet; draw it later.")
@@ -73,25 +61,24 @@ def labelled(paths):
     """A list of (label, run) for `plot_runs`: runs that differ in the seed alone get one label."""
     from davidnet_callbacks.figures.runs import distinct_names
 
-    settings = [settings_of(path) for path in paths]
+    settings = [_settings(path) for path in paths]
     known = [one for one in settings if one is not None]
     differing = sorted({name for one in known for name in one if any(one[name] != other[name] for other in known)})
     labels = distinct_names(paths)
-    for place, one in enumerate(settings):
+    for i, one in enumerate(settings):
         if one is not None and len(known) > 1:
-            said = ", ".join(f"{name.replace('_', ' ')} {one[name]}" for name in differing)
-            labels[place] = said or one["recipe"]
+            labels[i] = ", ".join(f"{name.replace('_', ' ')} {one[name]}" for name in differing) or one["recipe"]
     return list(zip(labels, paths, strict=True))
 
 
-def settings_of(path):
-    """What fixes a run's result apart from the seed; None for what is no folder of this program's."""
+def _settings(path):
+    """What fixes a run's result apart from the seed; None for anything but a run folder."""
     folder = RunFolder(path)
     if not folder.recipe.is_file():
         return None
     recipe, conditions = folder.read_recipe()
     values = dataclasses.asdict(recipe)
     del values["seed"]
-    # In place of the precision that was asked for, the one that "auto" took.
+    # The precision that the run had, in place of "auto".
     values |= {"recipe": values.pop("name"), "dataset": conditions["dataset"], "precision": conditions["precision"]}
     return values | {"data": str(conditions["data"])}

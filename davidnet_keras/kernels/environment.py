@@ -1,10 +1,14 @@
-"""How TensorFlow is imported: with settings that it reads once, and without what it prints."""
+"""How TensorFlow is imported: as Keras's backend, with settings that it reads once, and without what it prints."""
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
 import warnings
+from pathlib import Path
+
+from davidnet_keras.errors import UserError
 
 DEFAULTS = {
     # TensorFlow turns oneDNN on by itself only on CPUs with AVX512-VNNI or later. It doubles DavidNet's speed on an
@@ -17,15 +21,48 @@ DEFAULTS = {
 }
 
 
-def tune_tensorflow():
+def tune_tensorflow() -> None:
     """Set the environment that trains DavidNet fastest, where the user has not set it. Call it before importing Keras.
 
-    The command line does; a notebook or program of yours may. Warns when TensorFlow is imported already: too late.
+    The command line does; a notebook or program of yours may. Warns if TensorFlow is already imported: too late.
     """
     missing = {name: value for name, value in DEFAULTS.items() if name not in os.environ}
     if missing and "tensorflow" in sys.modules:
         warnings.warn("tune_tensorflow() has no effect once tensorflow is imported; call it before.", stacklevel=2)
     os.environ.update(missing)
+
+
+def check_backend() -> None:
+    """Raise UserError unless Keras runs, or will run when it is imported, on TensorFlow with channels last."""
+    variable = os.environ.get("KERAS_BACKEND")
+    path = Path(os.environ.get("KERAS_HOME", "~/.keras"), "keras.json").expanduser()
+    configured = _read_json(path)
+    keras = sys.modules.get("keras")
+    backend = keras.config.backend() if keras else variable or configured.get("backend", "tensorflow")
+    order = keras.config.image_data_format() if keras else configured.get("image_data_format", "channels_last")
+    again = " before Keras is imported" if keras else ""
+    if backend != "tensorflow":
+        if variable == backend:
+            where = f"the environment variable KERAS_BACKEND says {backend}; set it to tensorflow{again}."
+        elif configured.get("backend") == backend:
+            where = f'{path} says "backend": "{backend}"; change that, or set KERAS_BACKEND=tensorflow{again}.'
+        else:
+            where = f"Keras was imported with {backend}; set KERAS_BACKEND=tensorflow before that."
+        raise UserError(f"davidnet_keras needs Keras's TensorFlow backend, but {where}")
+    if order != "channels_last":
+        raise UserError(
+            f'davidnet_keras needs pictures with channels last, but {path} says "image_data_format": "{order}"; '
+            f'change that to "channels_last"{again}.'
+        )
+
+
+def _read_json(path):
+    """The settings in Keras's file; {} where there is none that Keras can read."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 @contextlib.contextmanager
@@ -46,12 +83,13 @@ def quiet_import():
             os.close(terminal)
 
 
-def import_training():
-    """The module that needs TensorFlow: some seconds, hence only now."""
+def import_tensorflow() -> None:
+    """Import TensorFlow and Keras, tuned and quietly, which takes seconds; UserError for another backend."""
+    check_backend()
     tune_tensorflow()
     with quiet_import():
-        from davidnet_keras.runs import train as training
+        from davidnet_keras.kernels.devices import gpu_details
 
-        # The first look at the devices prints too.
-        training.choose_precision()
-    return training
+        gpu_details()  # the first look at the devices prints too
+        import keras  # noqa: F401
+    check_backend()

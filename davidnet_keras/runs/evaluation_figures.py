@@ -1,4 +1,4 @@
-"""What `evaluate` draws: the confusion matrix and the worst mistakes."""
+"""The figures of an evaluation: the confusion matrix and the worst mistakes."""
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -7,14 +7,14 @@ from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea
 
 from davidnet_callbacks.figures.style import BLUE, GRID, INK, MUTED, RESOLUTION, VERMILLION
 
-MANY = 20  # classes: from here on, cells are too small for numbers
+MANY = 20  # classes: with more, cells are too small for numbers
 COLUMNS = 8  # of mistakes
 
 
 def confusion_figure(confusion, names, title):
     """Draw a confusion matrix: right answers blue on the diagonal, mistakes orange beside it.
 
-    A cell's colour is its share of the row, that of mistakes by its square root, so that single ones can be seen.
+    A cell's colour is its share of the row; for mistakes the square root of it, so that even a single one shows.
 
     Args:
         confusion: int array (true class, predicted class).
@@ -30,17 +30,17 @@ def confusion_figure(confusion, names, title):
     width, height = left + side + right, top + side + bottom
     figure = Figure(figsize=(width, height), dpi=RESOLUTION, facecolor="white")
     ax = figure.add_axes((left / width, bottom / height, side / width, side / height))
-    ax.imshow(cell_colors(confusion), interpolation="nearest", aspect="auto")
+    ax.imshow(_cell_colors(confusion), interpolation="nearest", aspect="auto")
     if not many:
-        write_counts(ax, confusion)
-    label_classes(ax, confusion, names, many)
+        _write_counts(ax, confusion)
+    _label_classes(ax, confusion, names, many)
     figure.text(0.25 / width, 1 - 0.25 / height, title, va="top", fontsize=13, fontweight="bold", color=INK)
-    legend = "A row is what pictures show, a column what the model said."
+    legend = "Rows: the true class. Columns: the model's answer."
     figure.text(0.25 / width, 1 - 0.55 / height, legend, va="top", fontsize=9.5, color=MUTED)
     return figure
 
 
-def cell_colors(confusion):
+def _cell_colors(confusion):
     """RGB (classes, classes, 3): white to blue on the diagonal, white to orange elsewhere."""
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(len(confusion), dtype=bool)
@@ -49,16 +49,16 @@ def cell_colors(confusion):
     return 1 - strength * (1 - full)
 
 
-def write_counts(ax, confusion):
+def _write_counts(ax, confusion):
     """The number of pictures in every cell that has any, in white where the cell is dark."""
-    dark = cell_colors(confusion) @ (0.299, 0.587, 0.114) < 0.6
+    dark = _cell_colors(confusion) @ (0.299, 0.587, 0.114) < 0.6
     for row, column in zip(*np.nonzero(confusion), strict=True):
         color = "white" if dark[row, column] else INK
         text = f"{confusion[row, column]}"
         ax.text(column, row, text, ha="center", va="center_baseline", fontsize=8.5, color=color)
 
 
-def label_classes(ax, confusion, names, many):
+def _label_classes(ax, confusion, names, many):
     """Names along both sides, recall to the right of each row, precision below each column; thin lines between."""
     count, size = len(names), 5.5 if many else 9.5
     places = np.arange(count)
@@ -69,29 +69,29 @@ def label_classes(ax, confusion, names, many):
     for place in places[1:] - 0.5:
         ax.axhline(place, color=GRID, linewidth=0.3 if many else 0.8)
         ax.axvline(place, color=GRID, linewidth=0.3 if many else 0.8)
-    right = confusion.diagonal()
-    for i, (hit, said, there) in enumerate(zip(right, confusion.sum(axis=0), confusion.sum(axis=1), strict=True)):
+    totals = zip(confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1), strict=True)
+    for i, (right, called, n) in enumerate(totals):
         style = {"fontsize": size - (0.5 if many else 1), "color": MUTED, "clip_on": False}
         beyond = count - 0.5 + 0.015 * count
-        ax.text(beyond, i, percent(hit, there), va="center_baseline", **style)
-        ax.text(i, beyond, percent(hit, said), ha="center", va="top", rotation=90 if many else 0, **style)
+        ax.text(beyond, i, _percent(right, n), va="center_baseline", **style)
+        ax.text(i, beyond, _percent(right, called), ha="center", va="top", rotation=90 if many else 0, **style)
     note = {"fontsize": 9, "color": MUTED, "xycoords": "axes points", "annotation_clip": False}
     points = count * (0.125 if many else 0.5) * 72
     ax.annotate("recall", (points + 7, points + 6), va="bottom", **note)
     ax.annotate("precision", (-6, -12), ha="right", va="center", **note)
 
 
-def percent(part, whole):
+def _percent(part, whole):
     return f"{100 * part / whole:.0f} %" if whole else "-"
 
 
 def mistakes_figure(mistakes, total, counted):
-    """Draw wrongly classified pictures, the surest mistakes first.
+    """Draw wrongly classified pictures, the most certain first.
 
     Args:
         mistakes: list of (uint8 picture, true name, predicted name, probability of the latter), those to draw.
         total: int, how many mistakes there are.
-        counted: what they are mistakes of, in words.
+        counted: the pictures that were tested, in words.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -100,10 +100,10 @@ def mistakes_figure(mistakes, total, counted):
     rows = -(-len(mistakes) // COLUMNS)
     width, height = 2 * margin + COLUMNS * cell, top + rows * (cell + line) + (margin if rows else 0)
     figure = Figure(figsize=(width, height), dpi=RESOLUTION, facecolor="white")
-    title = mistakes_title(len(mistakes), total, counted)
+    title = _mistakes_title(len(mistakes), total, counted)
     figure.text(margin / width, 1 - 0.25 / height, title, va="top", fontsize=13, fontweight="bold", color=INK)
     if mistakes:
-        write_legend(figure, margin / width, 1 - 0.64 / height)
+        _write_legend(figure, margin / width, 1 - 0.64 / height)
     for i, (picture, true, predicted, probability) in enumerate(mistakes):
         x = margin + i % COLUMNS * cell
         y = height - top - i // COLUMNS * (cell + line) - cell
@@ -119,7 +119,7 @@ def mistakes_figure(mistakes, total, counted):
     return figure
 
 
-def mistakes_title(drawn, total, counted):
+def _mistakes_title(drawn, total, counted):
     if not total:
         return f"No mistake in {counted}"
     which = "The only mistake" if total == 1 else f"All {total} mistakes" if drawn == total else f"The {drawn} surest"
@@ -127,9 +127,9 @@ def mistakes_title(drawn, total, counted):
     return which + of
 
 
-def write_legend(figure, x, y):
-    """What the two lines below each picture are, in their colours."""
-    parts = [("what it shows", INK), (", ", MUTED), ("what the model said, and how sure it was", VERMILLION)]
+def _write_legend(figure, x, y):
+    """Explain the two lines below each picture, in their colours."""
+    parts = [("the true class", INK), (", ", MUTED), ("the model's answer and its probability", VERMILLION)]
     words = [TextArea(text, textprops={"color": color, "fontsize": 9.5}) for text, color in parts]
     packed = HPacker(children=words, pad=0, sep=0)
     box = AnnotationBbox(packed, (x, y), xycoords="figure fraction", box_alignment=(0, 0.5), frameon=False, pad=0)

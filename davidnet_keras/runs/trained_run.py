@@ -1,8 +1,9 @@
-"""A run folder taken up for use: its newest model, and what the model's outputs mean."""
+"""The newest model of a run folder, and the meaning of its outputs."""
 
 import sys
 from typing import NamedTuple
 
+import keras
 import numpy as np
 
 from davidnet_keras.data import datasets
@@ -17,13 +18,13 @@ BATCH_SIZE = 500
 
 
 class TrainedRun(NamedTuple):
-    """A run's model and its circumstances."""
+    """A run's model and the conditions that it was trained under."""
 
     folder: RunFolder
     recipe: Recipe
-    conditions: dict  # data set, precision, versions: what stands in recipe.json beside the recipe
-    model: object  # keras.Model
-    source: str  # which of the run's files the model is, in words
+    conditions: dict  # data set, precision, versions, ...: the rest of recipe.json
+    model: keras.Model
+    source: str  # which of the run's files holds the model, in words
 
     @property
     def class_names(self):
@@ -31,8 +32,8 @@ class TrainedRun(NamedTuple):
 
     def probabilities(self, pictures):
         """Class probabilities, float64 (n, classes), of uint8 pictures (n, 32, 32, 3), by the recipe's test views."""
-        looking, _ = with_views(self.model, self.recipe.test_views)
-        logits = np.asarray(looking.predict(pictures, batch_size=BATCH_SIZE, verbose=0), np.float64)
+        model, _ = with_views(self.model, self.recipe.test_views)
+        logits = np.asarray(model.predict(pictures, batch_size=BATCH_SIZE, verbose=0), np.float64)
         if logits.shape[1:] != (len(self.class_names),):
             raise UserError(
                 f"The model does not have the {len(self.class_names)} classes of the run; restore its file."
@@ -46,7 +47,7 @@ class TrainedRun(NamedTuple):
 def open_run(run_dir):
     """Load the model of a run: the finished one, else the newest checkpoint that can be read.
 
-    Nothing is written, and a run that is still training may be looked at.
+    Nothing is written, so the run may still be training.
 
     Args:
         run_dir: the run folder.
@@ -61,13 +62,13 @@ def open_run(run_dir):
     recipe, conditions = folder.read_recipe()
     if folder.model.exists():
         return TrainedRun(folder, recipe, conditions, load_model(folder.model, compile=False), "the finished model")
-    model, progress = newest_checkpoint(folder)
-    source = f"the checkpoint after {progress} of {recipe.epochs}, for the run is not finished"
+    model, progress = _newest_checkpoint(folder)
+    source = f"the checkpoint after {progress} of {recipe.epochs}; the run is not finished"
     return TrainedRun(folder, recipe, conditions, model, source)
 
 
-def newest_checkpoint(folder):
-    """(model, progress) of the newest checkpoint that can be used; files are left as they are."""
+def _newest_checkpoint(folder):
+    """(model, progress) of the newest usable checkpoint; no file is changed."""
     saved = folder.saved()
     if not saved:
         raise UserError(f"The run in {folder.path} has no model: its first epoch is not finished, or the file is gone.")
@@ -77,5 +78,5 @@ def newest_checkpoint(folder):
             read_checkpoint(path, folder.run_id())
             return load_model(path, compile=False), Progress(*progress)
         except (DamagedCheckpoint, UserError) as error:
-            print(f"{path} cannot be used: {error}.", file=sys.stderr)  # what is asked for goes to standard output
+            print(f"{path} cannot be used: {error}.", file=sys.stderr)  # standard output is for the result
     raise UserError(f"No checkpoint in {folder.checkpoints} can be used; start a new run.")

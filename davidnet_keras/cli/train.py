@@ -1,0 +1,151 @@
+"""`python -m davidnet_keras`: train, or resume, one run or several."""
+
+import contextlib
+import shlex
+import time
+from pathlib import Path
+
+from davidnet_keras.cli.options import PROGRAM, Parser, add_data, add_recipe, default_recipe, with_given
+from davidnet_keras.errors import UserError
+from davidnet_keras.kernels.environment import import_tensorflow
+from davidnet_keras.runs.run_folder import RunFolder
+from davidnet_keras.runs.series_folder import SeriesFolder
+
+DESCRIPTION = """Train David Page's ResNet-9 on small colour pictures and write a run folder: history.csv,
+curves.png, lr.png, log.tsv, recipe.json, result.json and model.keras.
+
+Other commands, each with a --help of its own:
+  evaluate   test a run's model, class by class
+  predict    name what pictures of yours show
+  lr-find    find the learning rate
+  plot       draw runs over one another"""
+EXAMPLES = f"""examples:
+  {PROGRAM} --recipe fast                           train on CIFAR-10, downloaded once
+  {PROGRAM} --data-dir ~/cifar --run-dir runs/mine  train on CIFAR-10 files of your own
+  {PROGRAM} --resume runs/mine                      go on after a crash or Ctrl-C"""
+
+
+def parse(argv):
+    """(options, Recipe) that the arguments ask for; help or a refusal is printed, and SystemExit raised."""
+    recipe = default_recipe(argv)
+    parser = Parser("", argv, "[flags]", DESCRIPTION, EXAMPLES)
+    parser.add_argument("--help-all", action="help", help="show every flag, those for ablations too")
+    add_data(parser)
+    folder = "run folder"
+    parser.flag(
+        "run_dir", None, "new or empty folder; None: runs/<recipe>-<dataset>-<time>", str | None, folder, metavar="RUN"
+    )
+    parser.flag("resume", None, "run folder to continue from its newest checkpoint", str | None, folder, metavar="RUN")
+    parser.flag("change_recipe", False, "with --resume: allow settings that differ from the run's", bool, folder, True)
+    parser.flag("runs", 1, "trainings, with the seeds seed, seed + 1, ...; their mean and spread", int, folder)
+    parser.flag(
+        "checkpoint_every", None, "batches between checkpoints; None: only after each epoch", int | None, folder, True
+    )
+    add_recipe(parser, recipe)
+    options = parser.parse()
+    return options, with_given(recipe, options)
+
+
+def main(argv):
+    """Run the command; UserError for bad input."""
+    options, recipe = parse(argv)
+    if options.resume is not None and options.run_dir is not None:
+        raise UserError("--resume continues in the run's own folder; leave out --run-dir.")
+    if options.resume is None and options.change_recipe:
+        raise UserError("--change-recipe applies to a resumed run; name that with --resume, or leave it out.")
+    resumed_series = options.resume is not None and ("runs" in options.given or SeriesFolder.is_there(options.resume))
+    if options.runs != 1 or resumed_series:
+        print(_train_several(options, recipe, argv))
+        return
+    started = time.perf_counter()
+    result = _train_one(options, recipe, argv)
+    print(summary(result, recipe.tested_on, time.perf_counter() - started))
+
+
+def _train_one(options, recipe, argv):
+    if options.resume is not None:
+        recipe = _recipe_to_continue(options, RunFolder(options.resume))
+    import_tensorflow()
+    from davidnet_keras.runs import resume, train
+
+    common = {"data_dir": options.data_dir, "checkpoint_every": options.checkpoint_every}
+    run_dir = options.resume or options.run_dir or train.default_run_dir(recipe, options.dataset)
+    with _how_to_resume(run_dir, options, argv):
+        if options.resume is not None:
+            return resume.resume(run_dir, recipe=recipe, change_recipe=options.change_recipe, **common)
+        return train.train(recipe, options.dataset, run_dir=run_dir, **common)
+
+
+def _train_several(options, recipe, argv):
+    from davidnet_keras.runs import repeated
+
+    repeated.check_runs(options.runs)
+    if options.resume is not None:
+        repeated.check_resume(options.resume, options.change_recipe)
+        _recipe_to_continue(options, SeriesFolder(options.resume))
+    import_tensorflow()
+    from davidnet_keras.runs import train
+
+    common = {"data_dir": options.data_dir, "checkpoint_every": options.checkpoint_every}
+    run_dir = options.resume or options.run_dir or train.default_run_dir(recipe, options.dataset)
+    with _how_to_resume(run_dir, options, argv):
+        if options.resume is not None:
+            return repeated.resume_runs(run_dir, n=options.runs if "runs" in options.given else None, **common)
+        return repeated.train_runs(recipe, options.runs, options.dataset, run_dir=run_dir, **common)
+
+
+def _recipe_to_continue(options, folder):
+    """The run's own recipe with the given flags; refused, before TensorFlow is imported, where they may not differ."""
+    from davidnet_keras.runs.changes import check_changes
+
+    begun, conditions = folder.read_recipe()
+    if "dataset" in options.given and options.dataset != conditions["dataset"]:
+        raise UserError(
+            f"A run goes on with the pictures it was begun with; leave out --dataset, or start a new run. "
+            f"Received: dataset={options.dataset}, begun with {conditions['dataset']}"
+        )
+    recipe = with_given(begun, options)
+    check_changes(begun, recipe, options.change_recipe, isinstance(folder, SeriesFolder))
+    return recipe
+
+
+@contextlib.contextmanager
+def _how_to_resume(run_dir, options, argv):
+    """Turn what ends a run early into a sentence with the command that continues it, or what to do instead."""
+    resumed, data = options.resume is not None, ["--data-dir", options.data_dir] if options.data_dir else []
+    command = f"{PROGRAM} {shlex.join(argv if resumed else ['--resume', str(run_dir), *data])}"
+    another = not resumed and _has_begun(run_dir)  # another run's folder, which will be refused
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        saved = f"Saved after {interrupt.progress}. " if hasattr(interrupt, "progress") else ""
+        begun = _has_begun(run_dir) and not another
+        interrupt.args = (f"{saved}Continue with: {command}" if begun else "Nothing was written.",)
+        raise
+    except OSError as error:
+        what = f"continue with: {command}" if _has_begun(run_dir) and not another else "start again."
+        raise UserError(f"The run stopped: {error}. Mend that, then {what}") from error
+    except Exception as error:
+        from davidnet_keras.kernels.devices import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            "There is not enough memory for this network and these batches; start a new run with a lower --batch-size "
+            "or --width."
+        ) from error
+
+
+def _has_begun(run_dir):
+    """Whether there is a run to continue: not before the first write."""
+    return (Path(run_dir) / "recipe.json").exists() or SeriesFolder.is_there(run_dir)
+
+
+def summary(result, tested_on, seconds):
+    """One line: final and best accuracy on the test set, or the held-out pictures, time, run folder and its plot."""
+    accuracy = [100 * value for value in result.history["val_accuracy"]]
+    best = max(range(len(accuracy)), key=accuracy.__getitem__)
+    return (
+        f"{tested_on.capitalize()} accuracy {accuracy[-1]:.2f} % (best {accuracy[best]:.2f} % after epoch {best + 1}), "
+        f"{seconds // 60:.0f} min {seconds % 60:.0f} s; run folder {result.run_dir}, curves {result.run_dir}/curves.png"
+    )

@@ -1,0 +1,55 @@
+"""Find the learning rate: some steps of a recipe at growing rates."""
+
+import dataclasses
+
+from davidnet_callbacks import LearningRateFinder
+from davidnet_callbacks.learning_rate_sweep import LearningRateSweep
+from davidnet_keras.data import datasets
+from davidnet_keras.errors import UserError
+from davidnet_keras.models.build import new_model
+from davidnet_keras.precision import choose_precision
+from davidnet_keras.recipe import Recipe
+from davidnet_keras.runs.train import training_data
+
+
+def find_learning_rate(
+    recipe: Recipe,
+    dataset: str,
+    data_dir: str | None,
+    lowest: float,
+    highest: float,
+    steps: int,
+    progress: bool = False,
+) -> LearningRateSweep:
+    """Train a new model for some steps at growing rates.
+
+    Args:
+        recipe: the settings but for the rate.
+        dataset, data_dir: as `train`.
+        lowest, highest: first and last rate of a mean loss, as `recipe.learning_rate`.
+        steps: number of rates.
+        progress: whether to show a bar.
+
+    Returns:
+        The sweep, with its rates as `recipe.learning_rate`.
+
+    Raises:
+        UserError (a ValueError): the data cannot be used, or the loss is NaN from the start.
+    """
+    data = datasets.held_out(datasets.load(dataset, data_dir), recipe.hold_out)
+    datasets.check_batch_size(recipe.batch_size, data)
+    precision, _ = choose_precision(recipe.precision)
+    model = new_model(recipe, datasets.num_classes(dataset), data, precision)
+    # The optimizer sees a summed loss: its rates are those of the mean divided by the batch size.
+    finder = LearningRateFinder(lowest / recipe.rate_scale, highest / recipe.rate_scale, steps)
+    try:
+        model.fit(
+            training_data(model, recipe, data),
+            steps_per_epoch=steps,
+            shuffle=False,  # the data set shuffles itself
+            verbose=1 if progress else 0,
+            callbacks=[finder],
+        )
+    except ValueError as error:
+        raise UserError(f"The sweep stopped: {error}") from error
+    return dataclasses.replace(finder.result, rates=tuple(rate * recipe.rate_scale for rate in finder.result.rates))
