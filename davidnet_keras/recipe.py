@@ -106,18 +106,25 @@ class Recipe:
     crop_padding: int = setting(
         "augmentation", 4, "pixels of reflection around a picture before the random crop", True, at_least=0, at_most=31
     )
-    flip: bool = setting("augmentation", True, "mirror each picture left to right with probability 1/2")
+    flip: bool = setting("augmentation", True, "mirror each picture left to right with probability 1/2", True)
     alternating_flip: bool = setting(
         "augmentation", False, "with flip: mirror every other epoch instead, from a random start", True
     )
     cutout: int = setting(
-        "augmentation", 0, "side in pixels of the square cut out of each picture; 0: none", at_least=0, at_most=32
+        "augmentation", 0, "side in pixels of the square cut out of each picture; 0: none", True, at_least=0, at_most=32
     )
     test_views: Views = setting(
-        "testing", "one", "views of each test picture to average: itself; mirrored too (2); moved by a pixel too (6)"
+        "testing",
+        "one",
+        "views of each test picture to average: itself; mirrored too (2); moved by a pixel too (6)",
+        True,
     )
     hold_out: int = setting(
-        "run", 0, "training pictures held out and tested on instead of the test set, for choosing settings", at_least=0
+        "run",
+        0,
+        "training pictures held out and tested on instead of the test set, for choosing settings",
+        True,
+        at_least=0,
     )
     precision: Precision = setting(
         "run", "auto", "arithmetic of the layers; auto: the fastest that this machine supports"

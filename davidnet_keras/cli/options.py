@@ -39,8 +39,9 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             argument_default=argparse.SUPPRESS,  # so that `parse` knows which flags were given
         )
-        self._argv, self._defaults, self._titled = [_spelled(word) for word in argv], {}, {}
+        self._argv, self._default_of, self._titled = [_spelled(word) for word in argv], {}, {}
         self._show_all = "--help-all" in argv
+        self._negative_number_matcher = re.compile(r"-\.?\d")  # argparse's own takes -1e-3 for a flag
 
     def flag(self, name, default, help, kind=str, group=None, advanced=False, metavar=None):
         """Add the flag --`name`.
@@ -54,7 +55,7 @@ class Parser(argparse.ArgumentParser):
             advanced: bool, whether only --help-all shows it.
             metavar: what stands for the value in the help.
         """
-        self._defaults[name] = default
+        self._default_of[name] = default
         if group and group not in self._titled:
             self._titled[group] = self.add_argument_group(group)
         shown = help.replace("%", "%%") + f" (default: {default})"
@@ -69,17 +70,18 @@ class Parser(argparse.ArgumentParser):
         if rest:
             self.error(self._unknown(next((word for word in rest if word.startswith("-")), rest[0])))
         given = vars(found)
-        return argparse.Namespace(**self._defaults | given, given=set(given))
+        return argparse.Namespace(**self._default_of | given, given=set(given))
 
     def error(self, message):
         """Print what is wrong in one sentence and exit with code 2."""
         message = re.sub(r"^argument (\S+): ", r"\1: ", message)
         message = re.sub(r"ignored explicit argument .*", "takes no value", message)
+        message = message.replace("expected one argument", "its value is missing")
         self.exit(BAD_INPUT, f"davidnet_keras: {message[0].upper()}{message[1:]}{'' if message[-1] in '.?' else '.'}\n")
 
     def _unknown(self, word):
         if not word.startswith("-"):
-            return f"{word!r} belongs to no flag; see {self.prog} --help."
+            return f"{word!r} is neither a flag nor the value of one; a command comes before its flags."
         name = word.split("=")[0]
         near = nearest(name, [flag for flag in self._option_string_actions if flag.startswith("--")])
         return f"There is no flag {name}" + (f"; did you mean {near}?" if near else f"; see {self.prog} --help-all.")
@@ -126,8 +128,10 @@ def nearest(word, known):
         parts = name.lstrip("-").split("-")
         if len(parts) > 1 and plain == "".join(part[:1] for part in parts):
             return name
-    beginning = [name for name in known if plain and name.lstrip("-").startswith(plain)]
-    return next(iter(beginning or difflib.get_close_matches(word, known, n=1)), None)
+    plainly = {name.lstrip("-"): name for name in known}
+    near = [name for name in plainly if plain and name.startswith(plain)]
+    near = near or difflib.get_close_matches(plain, plainly, n=1, cutoff=0.7)
+    return plainly[near[0]] if near else None
 
 
 def add_data(parser):
@@ -140,11 +144,11 @@ def add_data(parser):
 def add_recipe(parser, recipe, without=()):
     """Add a flag for every setting but some, with this recipe's values as the defaults."""
     names = tuple(dict.fromkeys([*RECIPES, recipe.name]))  # a run's recipe may have a name of its own
-    parser.flag("recipe", recipe.name, "the settings to start from", Literal[names], "training")
+    parser.flag("recipe", recipe.name, "the settings to start from", Literal[names], "run")
     for item in dataclasses.fields(Recipe):
         if item.name not in ("name", *without):
-            group, advanced = item.metadata.get("group", "training"), item.metadata.get("advanced", False)
-            parser.flag(item.name, getattr(recipe, item.name), item.metadata["help"], item.type, group, advanced)
+            shown = {name: item.metadata[name] for name in ("help", "group", "advanced")}
+            parser.flag(item.name, getattr(recipe, item.name), kind=item.type, **shown)
 
 
 def with_given(recipe, options):

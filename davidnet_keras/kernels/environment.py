@@ -43,15 +43,15 @@ def check_backend() -> None:
     again = " before Keras is imported" if keras else ""
     if backend != "tensorflow":
         if variable == backend:
-            where = f"the environment variable KERAS_BACKEND says {backend}; set it to tensorflow{again}."
+            where = f"the environment variable KERAS_BACKEND says {backend}; set KERAS_BACKEND=tensorflow{again}."
         elif configured.get("backend") == backend:
             where = f'{path} says "backend": "{backend}"; change that, or set KERAS_BACKEND=tensorflow{again}.'
         else:
             where = f"Keras was imported with {backend}; set KERAS_BACKEND=tensorflow before that."
-        raise UserError(f"davidnet_keras needs Keras's TensorFlow backend, but {where}")
+        raise UserError(f"Only Keras's TensorFlow backend is supported, but {where}")
     if order != "channels_last":
         raise UserError(
-            f'davidnet_keras needs pictures with channels last, but {path} says "image_data_format": "{order}"; '
+            f'Only pictures with channels last are supported, but {path} says "image_data_format": "{order}"; '
             f'change that to "channels_last"{again}.'
         )
 

@@ -41,7 +41,7 @@ def find_learning_rate(
     precision, _ = choose_precision(recipe.precision)
     model = new_model(recipe, datasets.num_classes(dataset), data, precision)
     # The optimizer sees a summed loss: its rates are those of the mean divided by the batch size.
-    finder = LearningRateFinder(lowest / recipe.rate_scale, highest / recipe.rate_scale, steps)
+    finder = LearningRateFinder(lowest / recipe.rate_divisor, highest / recipe.rate_divisor, steps)
     try:
         model.fit(
             training_data(model, recipe, data),
@@ -52,4 +52,4 @@ def find_learning_rate(
         )
     except ValueError as error:
         raise UserError(f"The sweep stopped: {error}") from error
-    return dataclasses.replace(finder.result, rates=tuple(rate * recipe.rate_scale for rate in finder.result.rates))
+    return dataclasses.replace(finder.result, rates=tuple(rate * recipe.rate_divisor for rate in finder.result.rates))

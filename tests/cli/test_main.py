@@ -10,7 +10,7 @@ from run_folders import CONDITIONS
 
 from davidnet_keras import RECIPES, UserError, load_shapes
 from davidnet_keras.cli.main import BAD_INPUT, DONE, INTERRUPTED, main
-from davidnet_keras.cli.options import parse
+from davidnet_keras.cli.train import parse
 from davidnet_keras.runs.run_folder import RunFolder
 from davidnet_keras.runs.series_folder import SeriesFolder
 
