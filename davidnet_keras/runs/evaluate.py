@@ -16,6 +16,7 @@ from davidnet_keras.runs.evaluation_figures import confusion_figure, mistakes_fi
 from davidnet_keras.runs.trained_run import open_run
 
 MISTAKES = 32  # pictures drawn
+MISTAKE = ("index", "true", "predicted", "probability")
 
 
 class ClassScore(NamedTuple):
@@ -27,15 +28,6 @@ class ClassScore(NamedTuple):
     n: int
 
 
-class Mistake(NamedTuple):
-    """A wrongly classified test picture."""
-
-    index: int
-    true: str
-    predicted: str
-    probability: float  # of the predicted class
-
-
 class Evaluation(NamedTuple):
     """A model's result on its test pictures."""
 
@@ -43,7 +35,7 @@ class Evaluation(NamedTuple):
     loss: float  # mean cross-entropy
     per_class: list[ClassScore]
     confusion: np.ndarray  # int (true class, predicted class)
-    mistakes: list[Mistake]  # the most certain first
+    mistakes: list[tuple[int, str, str, float]]  # `MISTAKE`, the probability that of the prediction; highest first
     output: Path  # the folder of the files
 
 
@@ -95,7 +87,7 @@ def score(probabilities, labels, names, output):
     certainty = probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     wrong = wrong[np.argsort(-certainty[wrong], kind="stable")]
-    mistakes = [Mistake(int(i), names[labels[i]], names[predicted[i]], float(certainty[i])) for i in wrong]
+    mistakes = [(int(i), names[labels[i]], names[predicted[i]], float(certainty[i])) for i in wrong]
     loss = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(float).tiny)).mean()
     return Evaluation(float(confusion.trace() / len(labels)), float(loss), per_class, confusion, mistakes, output)
 
@@ -126,5 +118,5 @@ def _as_json(result, run):
         "model": run.source,
         "per_class": [scored._asdict() for scored in result.per_class],
         "confusion": result.confusion.tolist(),
-        "mistakes": [mistake._asdict() for mistake in result.mistakes],
+        "mistakes": [dict(zip(MISTAKE, each, strict=True)) for each in result.mistakes],
     }
