@@ -28,7 +28,7 @@ _HOMES = {
     "UserError": "errors",
     "evaluate_run": "runs.evaluate",
     "ConvBN": "layers.conv_bn",
-    "FusedBatchNormalization": "layers.conv_bn",
+    "FusedBatchNormalization": "layers.batch_normalization",
     "ResidualBlock": "layers.conv_bn",
     "SmoothedCrossentropy": "training.losses",
     "DavidNet": "models.davidnet",

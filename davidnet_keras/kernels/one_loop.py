@@ -4,32 +4,32 @@ import functools
 
 import tensorflow as tf
 
+from davidnet_keras.kernels import devices
+
 HALVES = (tf.bfloat16, tf.float16)
 
 
 def one_loop(function, *tensors, **settings):
-    """`function(*tensors, **settings)`, compiled on a CPU; elsewhere, and where the rank is unknown, as it stands.
+    """`function(*tensors, **settings)`, compiled on a CPU; uncompiled on a GPU and where the rank is unknown.
 
-    TensorFlow runs one operation after the other, each reading and writing all of its tensors: where the arithmetic of
-    an element is little, that is what takes the time.
-
-    Half-precision tensors are computed with in float32 and the result is rounded once. XLA would round after every
-    operation: a hard_gelu of (1000, 31, 31, 24) in bfloat16 takes 14.9 ms so, and 4.8 this way, its gradient 14.0 and
-    6.2 (medians of n = 7, 2 cores with AMX bfloat16, TensorFlow 2.21).
+    TensorFlow runs one operation after the other, each reading and writing all of its tensors: with little arithmetic
+    per element, that is what takes the time. Half-precision tensors are computed with in float32 and the result is
+    rounded once, where XLA would round after every operation: see docs/results/kernels.
 
     Args:
-        function: takes tensors and returns one; a function of a module, for what is compiled is kept with it.
-        *tensors: its arguments. XLA compiles anew for each batch size that comes.
-        **settings: its other arguments, which can be hashed.
+        function: takes tensors and returns one; a function of a module, as the compiled code is cached by it.
+        *tensors: its arguments, or arrays. XLA compiles anew for each batch size.
+        **settings: its other arguments, all hashable.
     """
-    if tf.config.get_visible_devices("GPU") or any(x.shape.rank is None for x in tensors):
+    tensors = [tf.convert_to_tensor(x) for x in tensors]
+    if devices.visible_gpus() or any(x.shape.rank is None for x in tensors):
         return widened(function, *tensors, **settings)
-    specs = (tf.TensorSpec(any_batch(x.shape), x.dtype) for x in tensors)
+    specs = (tf.TensorSpec(_any_batch(x.shape), x.dtype) for x in tensors)
     return compiled(function, *specs, **settings)(*tensors)
 
 
-def any_batch(shape):
-    """The shape with its first size left open, but for vectors: the functions kept are then as many as the layers."""
+def _any_batch(shape):
+    """The shape with its first size left open, but for vectors: then as many functions are cached as there are layers."""
     return (None, *shape[1:]) if shape.rank > 1 else tuple(shape)
 
 
@@ -37,7 +37,7 @@ def any_batch(shape):
 def compiled(function, *specs, **settings):
     """`widened` of the function and these settings, for tensors of these `tf.TensorSpec`, as one XLA loop.
 
-    It is kept, as every call outside a graph would compile it anew.
+    It is cached, as otherwise every call outside a graph would compile it anew.
     """
     return tf.function(functools.partial(widened, function, **settings), specs, autograph=False, jit_compile=True)
 

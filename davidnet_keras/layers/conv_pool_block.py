@@ -1,10 +1,10 @@
-"""The block that FastNet is made of."""
+"""FastNet's block."""
 
 import keras
 
-from davidnet_keras.kernels.convolution import Conv3x3
 from davidnet_keras.layers.activations import activation_function
-from davidnet_keras.layers.conv_bn import FusedBatchNormalization
+from davidnet_keras.layers.batch_normalization import FusedBatchNormalization
+from davidnet_keras.layers.convolution import Conv3x3, halved
 from davidnet_keras.layers.initializers import PartialIdentity
 
 
@@ -25,7 +25,7 @@ class ConvPoolBlock(keras.layers.Layer):
     Source: KellerJordan/cifar10-airbench, `ConvGroup`; arXiv:2404.00498.
     """
 
-    def __init__(self, filters, activation="gelu", momentum=0.6, kernel_initializer=None, **kwargs):
+    def __init__(self, filters: int, activation: str = "gelu", momentum: float = 0.6, kernel_initializer=None, **kwargs):
         super().__init__(**kwargs)
         self.filters, self.activation, self.momentum = filters, activation, momentum
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -38,12 +38,12 @@ class ConvPoolBlock(keras.layers.Layer):
         self.second_norm = self._norm("second_norm")
 
     def _convolution(self, name):
-        # A copy: one object without a seed draws the same numbers each time.
+        # A copy, as one initialiser without a seed draws the same numbers each time.
         initializer = self.kernel_initializer.clone() if self.kernel_initializer else PartialIdentity()
         return Conv3x3(self.filters, kernel_initializer=initializer, dtype=self.dtype_policy, name=name)
 
     def _norm(self, name):
-        # With an epsilon this small a channel that is constant over the batch must not come up: none does, in practice.
+        # An epsilon this small allows no channel that is constant over the batch; in practice there is none.
         options = {"epsilon": 1e-12, "scale": False, "dtype": self.dtype_policy, "name": name}
         return FusedBatchNormalization(self.momentum, **options)
 
@@ -60,8 +60,7 @@ class ConvPoolBlock(keras.layers.Layer):
         return self.second_norm(self.second(x), training=training, activation=self.activate)
 
     def compute_output_shape(self, input_shape):
-        batch, height, width, _ = input_shape
-        return (batch, *(None if side is None else side // 2 for side in (height, width)), self.filters)
+        return (*halved(input_shape)[:-1], self.filters)
 
     def get_config(self):
         return super().get_config() | {

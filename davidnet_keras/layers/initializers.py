@@ -1,7 +1,12 @@
-"""An initialiser by which a convolution begins as the identity."""
+"""Initialisers: torch's default, and one by which a convolution begins as the identity."""
 
 import keras
 from keras import ops
+
+
+def torch_init():
+    """Uniform within 1/sqrt(fan_in), a variance of 1/(3 fan_in): torch's default for convolutions and dense layers."""
+    return keras.initializers.VarianceScaling(scale=1 / 3, mode="fan_in", distribution="uniform")
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
@@ -13,16 +18,13 @@ class PartialIdentity(keras.initializers.Initializer):
     Shapes: (rows, columns, in, out), the kernel of a convolution.
 
     Args:
-        rest: initialiser of the filters beyond the input channels, by object, name or config. Default: uniform within
-            1/sqrt(fan_in), as torch draws them.
+        rest: initialiser of the filters beyond the input channels, as object, name or config. Default: torch's.
 
     Source: `torch.nn.init.dirac_` on the first filters, as in arXiv:2404.00498, section 3.2.
     """
 
     def __init__(self, rest=None):
-        self.rest = keras.initializers.get(
-            keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform") if rest is None else rest
-        )
+        self.rest = torch_init() if rest is None else keras.initializers.get(rest)
 
     def __call__(self, shape, dtype=None):
         if len(shape) != 4:

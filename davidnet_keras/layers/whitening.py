@@ -4,6 +4,9 @@ import math
 
 import keras
 import numpy as np
+from keras import ops
+
+from davidnet_keras.errors import whole_number
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
@@ -14,13 +17,13 @@ class PatchWhitening(keras.layers.Layer):
 
         kernel = +-eigenvectors(C) / sqrt(eigenvalues(C) + epsilon),  C the mean of patch x patch^T
 
-    Every direction comes with its negative, so that an activation that cuts off below zero loses nothing.
+    Every direction comes with its negative, so that nothing is lost in an activation that is zero below zero.
 
     Shapes: (batch, height, width, channels) -> (batch, height - size + 1, width - size + 1, 2 x channels x size^2).
 
     Args:
         size: int, side of a patch in pixels. Default 2.
-        epsilon: float, added to the eigenvalues: directions of less variance are not blown up. Default 5e-4.
+        epsilon: float, added to the eigenvalues, so that directions of less variance stay small. Default 5e-4.
 
     Raises:
         ValueError: a size below 1, an epsilon of 0 or less.
@@ -33,13 +36,11 @@ class PatchWhitening(keras.layers.Layer):
     (arXiv:2404.00498), section 3.1, for the negatives, the trained bias and the constants.
     """
 
-    def __init__(self, size=2, epsilon=5e-4, **kwargs):
-        if not (isinstance(size, int) and size >= 1):
-            raise ValueError(f"A patch has a whole number of pixels, 1 or more, a side. Received: size={size!r}")
-        if not epsilon > 0:  # where a direction has no variance, as in grey pictures, it would be divided by 0
+    def __init__(self, size: int = 2, epsilon: float = 5e-4, **kwargs):
+        if not epsilon > 0:  # a direction without variance, as in grey pictures, would be divided by 0
             raise ValueError(f"Epsilon must be above 0. Received: epsilon={epsilon}")
         super().__init__(**kwargs)
-        self.size, self.epsilon = size, float(epsilon)
+        self.size, self.epsilon = whole_number("size", size, least=1), float(epsilon)
 
     def build(self, input_shape):
         filters = self.compute_output_shape(input_shape)[-1]
@@ -47,11 +48,11 @@ class PatchWhitening(keras.layers.Layer):
         self.kernel = self.add_weight(name="kernel", shape=kernel_shape, initializer="zeros", trainable=False)
         self.bias = self.add_weight(name="bias", shape=(filters,), initializer="zeros")
 
-    def adapt(self, images):
-        """Sets the kernel from the patches of these pictures.
+    def adapt(self, images) -> None:
+        """Set the kernel from the patches of these pictures.
 
         Args:
-            images: (number, height, width, channels), as the layer will get them: normalised. 5,000 are plenty.
+            images: (number, height, width, channels), normalised as the layer's inputs will be. 5,000 are enough.
 
         Raises:
             ValueError: another shape, fewer pixels than a patch has, or values that are not finite.
@@ -73,7 +74,7 @@ class PatchWhitening(keras.layers.Layer):
         self.kernel.assign(kernel.reshape(self.kernel.shape).astype("float32"))
 
     def _covariance(self, images):
-        """The mean of patch x patch^T over all places of all pictures, in float64."""
+        """The mean of patch x patch^T over all patches of all pictures, in float64."""
         windows = np.lib.stride_tricks.sliding_window_view(images, (self.size, self.size), axis=(1, 2))
         patches = windows.transpose(0, 1, 2, 4, 5, 3)  # (number, rows, columns, size, size, channels)
         total, count = 0.0, 0
@@ -83,7 +84,8 @@ class PatchWhitening(keras.layers.Layer):
         return total / count
 
     def call(self, x):
-        return keras.ops.conv(x, self.kernel, padding="valid", data_format="channels_last") + self.bias
+        x = ops.cast(x, self.kernel.dtype) if isinstance(x, np.ndarray) else x
+        return ops.conv(x, self.kernel, padding="valid", data_format="channels_last") + self.bias
 
     def multiply_accumulates(self, input_shape):
         """The products that `training_flops` counts: every output sums over its patch."""

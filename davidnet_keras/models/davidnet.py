@@ -2,7 +2,8 @@
 
 import keras
 
-from davidnet_keras.layers.conv_bn import ConvBN, ResidualBlock, torch_init
+from davidnet_keras.layers.conv_bn import ConvBN, ResidualBlock
+from davidnet_keras.layers.initializers import torch_init
 from davidnet_keras.layers.normalization import Normalization
 from davidnet_keras.models.network import IMAGE_SHAPE, Network
 

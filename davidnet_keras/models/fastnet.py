@@ -1,11 +1,12 @@
 """FastNet: a patch-whitening convolution and three blocks of two convolutions, after airbench94."""
 
 import keras
-import tensorflow as tf
 
+from davidnet_keras.kernels.convolution import gradient_switch
 from davidnet_keras.layers.activations import activation_function
-from davidnet_keras.layers.conv_bn import FusedBatchNormalization, torch_init
+from davidnet_keras.layers.batch_normalization import FusedBatchNormalization
 from davidnet_keras.layers.conv_pool_block import ConvPoolBlock
+from davidnet_keras.layers.initializers import torch_init
 from davidnet_keras.layers.normalization import Normalization
 from davidnet_keras.layers.whitening import PatchWhitening
 from davidnet_keras.models.network import IMAGE_SHAPE, Network
@@ -73,9 +74,9 @@ class FastNet(Network):
             "identity_start": identity_start,
         }
         super().__init__(fastnet_graph, settings, l2=l2, dtype=dtype, **kwargs)
-        self.first_bias_trained = tf.Variable(True, trainable=False)
+        self.first_bias_trained = gradient_switch()
         if whitening:
-            self.get_layer("block1").first.wanted = self.first_bias_trained
+            self.get_layer("block1").first.inputs_gradient_needed = self.first_bias_trained
 
     def train_first_bias(self, wanted):
         """Whether the gradient of the whitening layer's bias is worked out from now on.

@@ -1,0 +1,52 @@
+"""Dropout masks as a hash of each input's place: nothing random is written to memory or kept for the gradient."""
+
+import functools
+
+import tensorflow as tf
+
+from davidnet_keras.kernels import one_loop
+from davidnet_keras.kernels.random import draw_bits, random_bits
+
+_STEPS = 2**32  # a decision compares 32 random bits with the rate
+
+
+def dropout(x, state, rate):
+    """x with each element set to zero with probability `rate` and scaled by 1 / (1 - rate) otherwise.
+
+    Under `tf.distribute` every replica draws a mask of its own.
+
+    Args:
+        x: floats of any shape.
+        state: int64 (2,), which fixes the mask.
+        rate: float in (0, 1).
+    """
+    context = tf.distribute.get_replica_context()
+    replicas = context is not None and context.num_replicas_in_sync > 1
+    seed = tf.convert_to_tensor(state)
+    if replicas:
+        seed = tf.random.experimental.stateless_fold_in(seed, context.replica_id_in_sync_group)
+    return drop(tf.convert_to_tensor(x), draw_bits(seed, [2]), rate, compiled=not replicas)
+
+
+def drop(x, key, rate, compiled=True):
+    """`dropout` of a tensor by the mask of a key, (2,) uint32; compiled into one loop or not, the result is the same."""
+    if compiled:
+        one_pass = one_loop.compiled(masked, tf.TensorSpec(x.shape, x.dtype), tf.TensorSpec([2], tf.uint32), rate=rate)
+    else:
+        # TensorFlow makes an int32 range on the host and copies it to the GPU.
+        one_pass = functools.partial(one_loop.widened, masked, rate=rate, places=tf.int64)
+
+    @tf.custom_gradient
+    def forward(x):
+        return one_pass(x, key), lambda dy: one_pass(dy, key)
+
+    return forward(x)
+
+
+def masked(x, key, rate, places=tf.int32):
+    """The mask of this key and rate, applied to x, whose elements are counted in the type `places`."""
+    place = tf.cast(tf.reshape(tf.range(tf.size(x, places)), tf.shape(x)), tf.uint32)
+    keep = random_bits(place, key) >= tf.constant(min(round(rate * _STEPS), _STEPS - 1), tf.uint32)
+    # x comes widened: in bfloat16 a factor of 1 / 0.95 would be 0.2 % too large.
+    # where() rather than a product with a cast mask: no infinities times zero.
+    return tf.where(keep, x * tf.constant(1 / (1 - rate), x.dtype), tf.zeros([], x.dtype))
