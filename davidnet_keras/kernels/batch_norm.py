@@ -44,11 +44,13 @@ def _fused(x, gamma, beta, epsilon):
 def plain_batch_norm(x, gamma, beta, epsilon, mask=None):
     """`batch_norm` from elementary operations, for any rank, type and mask."""
 
+    axes = list(range(len(x.shape) - 1))
+
     def total(values):
-        return ops.sum(values if mask is None else ops.where(mask[..., None], values, 0), tuple(range(len(x.shape) - 1)))
+        return ops.sum(values if mask is None else ops.where(mask[..., None], values, 0), axes)
 
     wide = ops.cast(x, gamma.dtype)
-    count = total(ops.ones_like(wide)) if mask is not None else ops.cast(ops.size(x) // x.shape[-1], gamma.dtype)
+    count = ops.cast(ops.size(x) // x.shape[-1], gamma.dtype) if mask is None else total(ops.ones_like(wide))
     mean = total(wide) / ops.maximum(count, 1)
     squares = total(ops.square(wide - mean))
     y = _affine(x, *_scale_and_shift(gamma, beta, mean, squares / ops.maximum(count, 1), epsilon))

@@ -25,7 +25,9 @@ class ConvPoolBlock(keras.layers.Layer):
     Source: KellerJordan/cifar10-airbench, `ConvGroup`; arXiv:2404.00498.
     """
 
-    def __init__(self, filters: int, activation: str = "gelu", momentum: float = 0.6, kernel_initializer=None, **kwargs):
+    def __init__(
+        self, filters: int, activation: str = "gelu", momentum: float = 0.6, kernel_initializer=None, **kwargs
+    ):
         super().__init__(**kwargs)
         self.filters, self.activation, self.momentum = filters, activation, momentum
         self.kernel_initializer = keras.initializers.get(kernel_initializer)

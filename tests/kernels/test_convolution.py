@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 
 from davidnet_keras import DavidNet, MomentumSGD
-from davidnet_keras.kernels import convolution
-from davidnet_keras.kernels.convolution import Conv3x3, choose, plain_conv2d, small_map_conv2d
+from davidnet_keras.kernels import convolution, devices
+from davidnet_keras.kernels.convolution import choose, plain_conv2d, small_map_conv2d
 from davidnet_keras.kernels.winograd import POINTS, cut, transforms, winograd_conv2d
+from davidnet_keras.layers.convolution import Conv3x3
 
 SHAPES = [
     (3, 4, 4, 8, 6),
@@ -198,7 +199,7 @@ def test_each_shape_and_precision_has_its_way(shape, filters, dtype, way):
 
 
 def test_a_gpu_has_its_own_convolution(monkeypatch):
-    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [kind])
+    monkeypatch.setattr(devices, "visible_gpus", lambda: ["GPU"])
     assert choose((None, 4, 4, 512), (3, 3, 512, 512), "float32") is plain_conv2d
 
 

@@ -4,9 +4,9 @@ import pytest
 import tensorflow as tf
 
 from davidnet_keras import Dropout
+from davidnet_keras.kernels import dropout
+from davidnet_keras.kernels.dropout import drop, masked
 from davidnet_keras.kernels.random import random_bits
-from davidnet_keras.layers import dropout
-from davidnet_keras.layers.dropout import drop, masked
 
 
 def mask(layer, shape=(64, 1000)):
