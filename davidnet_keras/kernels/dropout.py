@@ -29,7 +29,7 @@ def dropout(x, state, rate):
 
 
 def drop(x, key, rate, compiled=True):
-    """`dropout` of a tensor by the mask of a key, (2,) uint32. Compiled into one loop or not, it gives the same bits."""
+    """`dropout` of a tensor by the mask of a key, (2,) uint32; compiled or not, it gives the same bits."""
     if compiled:
         one_pass = one_loop.compiled(masked, tf.TensorSpec(x.shape, x.dtype), tf.TensorSpec([2], tf.uint32), rate=rate)
     else:

@@ -29,7 +29,7 @@ def one_loop(function, *tensors, **settings):
 
 
 def _any_batch(shape):
-    """The shape with its first size left open, but for vectors: one function a layer is cached, not one a batch size."""
+    """The shape with its first size left open, but for vectors: one function per layer is then cached."""
     return (None, *shape[1:]) if shape.rank > 1 else tuple(shape)
 
 
