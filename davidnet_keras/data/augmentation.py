@@ -5,6 +5,7 @@ Each picture gets its own draw, a pure function of a seed: the same seed gives t
 """
 
 import dataclasses
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,7 +73,7 @@ class RandomFlip(RandomBatchLayer):
 
     def __init__(self, rate: float = 0.5, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
+        if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 <= rate <= 1:
             raise ValueError(f"`rate` is a probability from 0 to 1. Received: rate={rate!r}")
         self.rate = float(rate)
 
@@ -158,7 +159,9 @@ class Augmentation(RandomBatchLayer):
     ```
     """
 
-    def __init__(self, layers: Sequence[RandomBatchLayer] = (), seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, layers: RandomBatchLayer | Sequence[RandomBatchLayer] = (), seed: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(seed=seed, **kwargs)
         layers = list(layers) if isinstance(layers, list | tuple) else [layers]
         for layer in layers:
