@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .schedules import Schedule, finite_number, float_or_array, positive_number
+from .schedules import Schedule, float_or_array, positive_number
 
 MODES = ("triangular", "triangular2", "exp_range")
 
@@ -43,7 +43,8 @@ class Cyclical(Schedule):
     gamma: float = 1.0
 
     def __post_init__(self):
-        if not 0 <= finite_number("lowest", self.lowest) < finite_number("highest", self.highest):
+        self._become_float("lowest", "highest", "half_cycle_epochs", "gamma")
+        if not 0 <= self.lowest < self.highest:
             raise ValueError(
                 "The lowest rate must be 0 or more, and below the highest. "
                 f"Received: lowest={self.lowest}, highest={self.highest}"
@@ -51,7 +52,7 @@ class Cyclical(Schedule):
         positive_number("half_cycle_epochs", self.half_cycle_epochs, "Half a cycle")
         if self.mode not in MODES:
             raise ValueError(f"The mode must be one of {', '.join(MODES)}. Received: mode={self.mode!r}")
-        if not 0 < finite_number("gamma", self.gamma) <= 1:
+        if not 0 < self.gamma <= 1:
             raise ValueError(f"Gamma must be above 0, and at most 1. Received: gamma={self.gamma}")
         if self.gamma != 1 and self.mode != "exp_range":
             raise ValueError(f"Gamma only goes with mode='exp_range'. Received: gamma={self.gamma}, mode={self.mode!r}")

@@ -10,6 +10,11 @@ import numpy as np
 class Schedule:
     """What the schedules share: they come out of a config that JSON can hold as they went in."""
 
+    def _become_float(self, *names):
+        """Hold these arguments as Python floats; ValueError if one is no finite number."""
+        for name in names:
+            object.__setattr__(self, name, finite_number(name, getattr(self, name)))
+
     def get_config(self):
         """The arguments, as plain numbers, strings and lists."""
         config = asdict(self)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .schedules import Schedule, finite_number, float_or_array, positive_number
+from .schedules import Schedule, float_or_array, positive_number
 
 DECAYS = ("cosine", "linear", "constant")
 
@@ -43,12 +43,13 @@ class WarmupDecay(Schedule):
     final: float = 0.0
 
     def __post_init__(self):
+        self._become_float("peak", "epochs", "warmup_epochs", "initial", "final")
         positive_number("peak", self.peak, "The peak rate")
         positive_number("epochs", self.epochs, "The length of a run")
         for name in ("initial", "final"):
-            if finite_number(name, getattr(self, name)) < 0:
+            if getattr(self, name) < 0:
                 raise ValueError(f"A rate must be 0 or more. Received: {name}={getattr(self, name)}")
-        if not 0 <= finite_number("warmup_epochs", self.warmup_epochs) < self.epochs:
+        if not 0 <= self.warmup_epochs < self.epochs:
             raise ValueError(
                 "The warm-up must last 0 epochs or more, and less than the run. "
                 f"Received: warmup_epochs={self.warmup_epochs}, epochs={self.epochs}"

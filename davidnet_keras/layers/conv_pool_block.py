@@ -2,6 +2,7 @@
 
 import keras
 
+from davidnet_keras.errors import whole_number
 from davidnet_keras.layers.activations import activation_function
 from davidnet_keras.layers.batch_normalization import FusedBatchNormalization
 from davidnet_keras.layers.convolution import Conv3x3, halved
@@ -29,7 +30,8 @@ class ConvPoolBlock(keras.layers.Layer):
         self, filters: int, activation: str = "gelu", momentum: float = 0.6, kernel_initializer=None, **kwargs
     ):
         super().__init__(**kwargs)
-        self.filters, self.activation, self.momentum = filters, activation, momentum
+        self.filters, self.momentum = whole_number("filters", filters, 1), float(momentum)
+        self.activation = activation
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.activate = activation_function(activation)
         dtype = self.dtype_policy

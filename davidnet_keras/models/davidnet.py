@@ -2,6 +2,7 @@
 
 import keras
 
+from davidnet_keras.errors import whole_number
 from davidnet_keras.layers.conv_bn import ConvBN, ResidualBlock
 from davidnet_keras.layers.initializers import torch_init
 from davidnet_keras.layers.normalization import Normalization
@@ -42,10 +43,12 @@ class DavidNet(Network):
     """
 
     def __init__(self, num_classes=10, width=64, logit_scale=0.125, dropout=0.05, l2=0.0, dtype=None, **kwargs):
-        for name, value in (("num_classes", num_classes), ("width", width)):
-            if not (isinstance(value, int) and value >= 1):
-                raise ValueError(f"DavidNet needs a whole number of 1 or more. Received: {name}={value!r}")
-        settings = {"num_classes": num_classes, "width": width, "logit_scale": logit_scale, "dropout": dropout}
+        settings = {
+            "num_classes": whole_number("num_classes", num_classes, 1),
+            "width": whole_number("width", width, 1),
+            "logit_scale": float(logit_scale),
+            "dropout": float(dropout),
+        }
         super().__init__(davidnet_graph, settings, l2=l2, dtype=dtype, **kwargs)
 
 

@@ -2,6 +2,7 @@
 
 import keras
 
+from davidnet_keras.errors import whole_number
 from davidnet_keras.kernels.convolution import gradient_switch
 from davidnet_keras.layers.activations import activation_function
 from davidnet_keras.layers.batch_normalization import FusedBatchNormalization
@@ -58,20 +59,17 @@ class FastNet(Network):
         dtype=None,
         **kwargs,
     ):
-        widths = tuple(widths)
-        if len(widths) != 3 or not all(isinstance(size, int) and size >= 1 for size in (num_classes, *widths)):
-            raise ValueError(
-                "FastNet needs whole numbers of 1 or more: classes, and the widths of three blocks. "
-                f"Received: num_classes={num_classes!r}, widths={widths!r}"
-            )
+        widths = tuple(whole_number("widths", width, 1) for width in widths)
+        if len(widths) != 3:
+            raise ValueError(f"FastNet has three blocks: give three widths. Received: widths={widths!r}")
         settings = {
-            "num_classes": num_classes,
+            "num_classes": whole_number("num_classes", num_classes, 1),
             "widths": widths,
             "activation": activation,
-            "logit_scale": logit_scale,
-            "batch_norm_momentum": batch_norm_momentum,
-            "whitening": whitening,
-            "identity_start": identity_start,
+            "logit_scale": float(logit_scale),
+            "batch_norm_momentum": float(batch_norm_momentum),
+            "whitening": bool(whitening),
+            "identity_start": bool(identity_start),
         }
         super().__init__(fastnet_graph, settings, l2=l2, dtype=dtype, **kwargs)
         self.first_bias_trained = gradient_switch()

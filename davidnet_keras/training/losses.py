@@ -48,7 +48,7 @@ class SmoothedCrossentropy(keras.losses.Loss):
         wide = "float64" if keras.config.floatx() == "float64" else "float32"
         super().__init__(name=name, reduction=reduction, dtype=wide)
         self.label_smoothing = float(label_smoothing)
-        self.from_logits = from_logits
+        self.from_logits = bool(from_logits)
 
     def call(self, y_true, y_pred):
         """The loss of each example; both arguments come in this loss's dtype."""

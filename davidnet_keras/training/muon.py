@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from davidnet_keras.errors import whole_number
 from davidnet_keras.training.momentum_sgd import MomentumSGD
 
 # A quintic that is steep at 0: each step multiplies small singular values by 3.4, and those near 1 stay between 0.7 and
@@ -59,10 +60,7 @@ class Muon(MomentumSGD):
         super().__init__(learning_rate, momentum, **kwargs)
         if not 0 <= sgd_momentum < 1:
             raise ValueError(f"Momentum must be at least 0 and below 1. Received: sgd_momentum={sgd_momentum}")
-        if not isinstance(newton_schulz_steps, int) or newton_schulz_steps < 1:
-            raise ValueError(
-                f"Muon takes a whole number of steps, 1 or more. Received: newton_schulz_steps={newton_schulz_steps!r}"
-            )
+        newton_schulz_steps = whole_number("newton_schulz_steps", newton_schulz_steps, 1)
         if newton_schulz_dtype not in PRODUCTS:
             raise ValueError(
                 f"Muon's products are of one of the types {', '.join(PRODUCTS[1:])}, or None for that of the weights. "

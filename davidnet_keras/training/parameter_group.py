@@ -2,9 +2,12 @@
 
 import dataclasses
 import math
+import numbers
 import re
 
 from keras import ops
+
+from davidnet_keras.errors import whole_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +36,13 @@ class ParameterGroup:
             re.compile(self.pattern + "")  # text: anything else could not be saved
         except (re.error, TypeError):
             raise ValueError(f"A group's pattern is a regular expression. Received: {self}") from None
-        numbers = (self.rate, self.decay)
-        if not all(isinstance(number, (int, float)) and 0 <= number < math.inf for number in numbers):
-            raise ValueError(f"A group's rate and decay must be finite numbers of 0 or more. Received: {self}")
-        steps = self.fade_steps
-        if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 1):
-            raise ValueError(f"A group's rate fades over a whole number of steps, 1 or more. Received: {self}")
+        for name in ("rate", "decay"):
+            number = getattr(self, name)
+            if not (isinstance(number, numbers.Real) and 0 <= number < math.inf):
+                raise ValueError(f"A group's rate and decay must be finite numbers of 0 or more. Received: {self}")
+            object.__setattr__(self, name, float(number))
+        if self.fade_steps is not None:
+            object.__setattr__(self, "fade_steps", whole_number("fade_steps", self.fade_steps, 1))
 
     def scaled(self, learning_rate, iterations):
         """The group's rate at this step, a tensor, from the optimizer's."""

@@ -121,7 +121,7 @@ class SumLossModel(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        graph = keras.saving.deserialize_keras_object(config["graph"], custom_objects=custom_objects)
+        graph = keras.saving.deserialize_keras_object(copy.deepcopy(config["graph"]), custom_objects=custom_objects)
         arguments = {name: config[name] for name in ("l2", "dtype", "trainable")}
         return cls(graph.inputs, graph.outputs, name=graph.name, **arguments)
 
