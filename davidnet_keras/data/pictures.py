@@ -1,20 +1,26 @@
-"""Any picture file as the 32 x 32 colour pixels that a model takes."""
+"""Any picture file as the small square of colour pixels that a model takes."""
 
+import contextlib
+import io
+import re
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from davidnet_keras.errors import UserError
+from davidnet_keras.errors import UserError, whole_number
 
-SIZE = 32
 MAX_PIXELS = 50_000_000  # by the file's own header, before anything is decoded: 0.2 GB as colours
+MAX_BYTES = 100_000_000  # of a file that is read whole, to leave out damaged metadata
 BACKGROUND = "white"  # what shows through where a picture is transparent
 # The formats of cameras and of the web. Of the others that Pillow knows, EPS would start another program.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM", "ICO", "TGA")
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "HEIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM", "ICO", "TGA")
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-ORIENTATION = 0x0112  # the EXIF tag
+ORIENTATION, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 0x0112, 258, 262, 339  # the first of EXIF, the others of TIFF
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -26,106 +32,202 @@ TURNS = {
 }
 
 
-def read_picture(path, fit="crop"):
-    """Read a picture of any size and mode, and bring it to the size that the models take.
+def read_picture(path: Path | str, fit: str = "crop", size: int = 32) -> np.ndarray:
+    """Read a picture of any size and mode as the pixels that a model takes.
 
     The picture is turned as its EXIF orientation says, cut to the square in its middle and resized with Pillow's
-    bicubic filter, which averages when it shrinks; one of 32 x 32 keeps its pixels. Transparency is laid on white, grey
-    becomes equal red, green and blue, 16 bits become 8, of an animation the first frame counts. Colour profiles are
-    not applied.
+    bicubic filter, which averages when it shrinks; one of the right size keeps its pixels. Transparency is laid on
+    white, grey becomes equal red, green and blue, deep grey 8 bits, of an animation the first frame counts. Colour
+    profiles are not applied, and metadata that cannot be read is ignored. Where a file of floats or of 32-bit integers
+    does not say which value is white, a warning says which was taken.
 
     Args:
-        path: file in one of the formats `FORMATS`, of 50 million pixels at most.
+        path: file in one of the formats `FORMATS`, of 50 million pixels at most. HEIF, which phones write as HEIC,
+            needs the package pillow-heif.
         fit: "crop" (default): the square in the middle. "squash": the whole picture, its proportions changed.
+        size: side of the result in pixels. Default 32.
 
     Returns:
-        uint8 array (32, 32, 3).
+        uint8 array (size, size, 3).
 
     Raises:
         UserError: there is no such file, it is no picture, it is damaged or too large.
-        ValueError: `fit` is neither of the two.
+        ValueError: `fit` or `size` is wrong.
     """
     if fit not in ("crop", "squash"):
         raise ValueError(f"A picture is fitted by 'crop' or 'squash'. Received: fit={fit!r}")
-    path = Path(path)
+    size, path = whole_number("size", size, 1), Path(path)
     try:
-        if path.is_dir():
-            raise UserError(f"{path} is a folder; name the pictures in it.")
-        if not path.is_file():
-            raise UserError(f"There is no picture {path}; check the name.")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow warns of, it reads
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=known_formats()) as image:
-                return small_picture(path, image, fit)
+        pixels, guessed_white = _read(path, fit, size)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise too_large(path, "more pixels than Pillow takes") from None
+        raise _too_large(path, "more pixels than Pillow takes") from None
     except UserError:
         raise
     except Image.UnidentifiedImageError:
-        raise UserError(f"{path} is no picture in a format that is read here; save it as PNG or JPEG.") from None
+        raise UserError(f"{path} is {_unknown(path)}.") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({one_line(error.strerror or error)}); save it anew.") from None
+        raise UserError(f"{path} cannot be read ({_one_line(error.strerror or error)}); save it anew.") from None
     except Exception as error:  # Pillow's decoders meet damage with almost anything: SyntaxError, struct.error, ...
-        raise UserError(f"{path} is damaged ({one_line(error)}); save it anew.") from None
+        raise UserError(f"{path} is damaged ({_one_line(error)}); save it anew.") from None
+    if guessed_white:
+        warnings.warn(f"{path} does not say which grey is white; {guessed_white:,} was taken.", stacklevel=2)
+    return pixels
 
 
-def known_formats():
-    """Those of `FORMATS` that this Pillow was built with."""
+def _read(path, fit, size):
+    """`_small_picture` of a file, if need be without its metadata."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name the pictures in it.")
+    if not path.is_file():
+        raise UserError(f"There is no picture {path}; check the name.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Pillow warns of, it reads
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path, formats=_known_formats()) as image:
+                return _small_picture(path, image, fit, size)
+        except (UserError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise
+        except Exception:
+            content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
+            bare = _without_metadata(content)
+            if bare == content:
+                raise
+            with Image.open(io.BytesIO(bare), formats=_known_formats()) as image:
+                return _small_picture(path, image, fit, size)
+
+
+def _known_formats():
+    """Those of `FORMATS` that this Pillow can read."""
     Image.init()
+    if "HEIF" not in Image.OPEN:
+        with contextlib.suppress(ImportError):
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def small_picture(path, image, fit):
-    """The uint8 array of an opened, not yet decoded picture."""
+def _without_metadata(content):
+    """A PNG, JPEG or AVIF file without what Pillow may choke on although it is no part of the picture."""
+    kept, at = [], 0
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        kept, at = [content[:8]], 8
+        while at + 12 <= len(content):
+            (length,), kind = struct.unpack_from(">I", content, at), content[at + 4 : at + 8]
+            chunk = content[at : at + 12 + length]
+            whole = zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
+            # The first letter of what a decoder must know is a capital.
+            if kind[:1].isupper() or kind == b"tRNS" or (kind == b"eXIf" and whole):
+                kept.append(chunk)
+            at += len(chunk)
+    elif content.startswith(b"\xff\xd8"):
+        kept, at = [content[:2]], 2
+        needed = {0xE0: (b"JFIF\0", 16), 0xE1: (b"Exif\0", 8), 0xEE: (b"Adobe", 14)}
+        while at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != 0xDA:
+            marker, length = struct.unpack_from(">xBH", content, at)
+            start, least = needed.get(marker, (b"", 0))
+            is_metadata = 0xE0 <= marker <= 0xEF or marker == 0xFE
+            if not is_metadata or (start and content.startswith(start, at + 4) and length >= least):
+                kept.append(content[at : at + 2 + length])
+            at += 2 + length
+    elif content[4:12] in (b"ftypavif", b"ftypavis"):
+        return re.sub(rb"(infe.{8})Exif", rb"\1none", content, flags=re.DOTALL)  # the type of the item
+    return b"".join([*kept, content[at:]])
+
+
+def _small_picture(path, image, fit, size):
+    """(uint8 array of an opened, not yet decoded picture, the white level that was guessed or None)."""
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise too_large(path, f"{width} x {height} pixels")
+        raise _too_large(path, f"{width} x {height} pixels")
+    _scale_transparency(image)
+    tags = getattr(image, "tag_v2", {})
     image.load()
-    # TIFF files are turned while they load, and lose the tag.
-    turn = TURNS.get(image.getexif().get(ORIENTATION))
-    small = resized(middle_square(image) if fit == "crop" else image)
+    turn = None
+    with contextlib.suppress(Exception):  # as if it had none
+        turn = TURNS.get(image.getexif().get(ORIENTATION))  # TIFF files are turned while they load, and lose the tag
+    if fit == "crop":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    guessed_white = None
+    if image.mode in DEEP_GREY and "transparency" not in image.info:
+        small, guessed_white = _eight_bits(image, tags, size)
+    elif image.has_transparency_data:
+        # Laying the small picture on the background costs less memory; resizing weighs colours by their opacity.
+        small = _resize(_with_alpha(image), size)
+        small = Image.alpha_composite(Image.new("RGBA", small.size, BACKGROUND), small)
+    else:
+        small = _resize(image.convert("RGB"), size)
     small = small.transpose(turn) if turn is not None else small
-    return np.array(small.convert("RGB"))
+    return np.array(small.convert("RGB")), guessed_white
 
 
-def middle_square(image):
-    """The largest square around the middle, without the pixels beside it."""
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+def _scale_transparency(image):
+    """Bring a PNG's transparent colour to the depth that Pillow decodes it to."""
+    value, mode = image.info.get("transparency"), image.tile[0].args if image.tile else None
+    if image.format == "PNG" and value is not None:
+        if mode in ("L;2", "L;4"):
+            image.info["transparency"] = value * {"L;2": 85, "L;4": 17}[mode]
+        elif mode == "RGB;16B":
+            image.info["transparency"] = tuple(channel >> 8 for channel in value)
 
 
-def resized(image):
-    """A 32 x 32 picture in mode RGB, RGBA without transparency, or L."""
-    if image.mode in DEEP_GREY:
-        return eight_bits(image)
-    if not image.has_transparency_data:
-        return resize(image.convert("RGB"))
-    # Laying the small picture on the background costs less memory; resizing weighs colours by their opacity.
-    small = resize(image.convert("RGBA"))
-    return Image.alpha_composite(Image.new("RGBA", small.size, BACKGROUND), small)
+def _with_alpha(image):
+    if image.mode not in DEEP_GREY:
+        return image.convert("RGBA")
+    grey = np.asarray(image)
+    opaque = (grey != image.info["transparency"]).astype(np.uint8) * 255
+    bands = [Image.fromarray(band) for band in ((grey >> 8).astype(np.uint8), opaque)]
+    return Image.merge("LA", bands).convert("RGBA")
 
 
-def resize(image):
-    return image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+def _resize(image, size):
+    return image.resize((size, size), Image.Resampling.BICUBIC)
 
 
-def eight_bits(image):
-    """Deep grey at 32 x 32 in 8 bits: integers count to 65,535; floats to 1, or to 255 if one is larger."""
-    floats_to = 1 if image.mode == "F" and image.getextrema()[1] <= 1 else 255
-    white = floats_to if image.mode == "F" else 65_535
-    grey = np.asarray(resize(image.convert("F")))
+def _eight_bits(image, tags, size):
+    """Deep grey as a small picture of 8 bits, and its white level where the file does not declare it."""
+    (bits, *_), (kind, *_) = tags.get(BITS, (16,)), tags.get(SAMPLE_FORMAT, (1,))
+    declared = image.mode != "F" and bits < 32
+    if image.mode == "I" and bits == 32 and kind == 1:  # Pillow takes them for signed
+        image = Image.fromarray(np.asarray(image).view(np.uint32).astype(np.float32))
+        white = _likely_white(image, (65_535, 2**32 - 1))
+    elif declared:
+        white = 2 ** (bits - (kind == 2)) - 1
+    else:
+        white = _likely_white(image, (1, 255, 65_535) if image.mode == "F" else (65_535, 2**31 - 1))
+    grey = np.asarray(_resize(image.convert("F"), size))
     if not np.isfinite(grey).all():
         raise ValueError("it holds values that are not finite")
-    return Image.fromarray(np.clip(grey * (255 / white) + 0.5, 0, 255).astype(np.uint8))
+    if tags.get(PHOTOMETRIC) == 0:  # white is 0
+        grey = white - grey
+    return Image.fromarray(np.clip(grey * (255 / white) + 0.5, 0, 255).astype(np.uint8)), None if declared else white
 
 
-def too_large(path, how):
+def _likely_white(image, levels):
+    """The least level that all but the brightest hundredth of the pixels keep to, black ones not counted."""
+    step = max(1, int((image.width * image.height / 1_000_000) ** 0.5))
+    grey = np.asarray(image)[::step, ::step]
+    grey = grey[grey > 0]
+    bright = np.quantile(grey, 0.99, method="lower") if grey.size else 0  # one pixel never decides
+    return next((level for level in levels if bright <= level), levels[-1])
+
+
+def _unknown(path):
+    """What a file is that Pillow does not know, and what to do."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp" and head[8:] in HEIF_BRANDS and "HEIF" not in Image.OPEN:
+        return "HEIC, which is read where pillow-heif is installed; pip install pillow-heif, or convert it to JPEG"
+    return "no picture in a format that is read here; save it as PNG or JPEG"
+
+
+def _too_large(path, how):
     return UserError(f"{path} is too large ({how}; {MAX_PIXELS:,} are the limit); make it smaller first.")
 
 
-def one_line(error):
+def _one_line(error):
     """What an error says, short and on one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__

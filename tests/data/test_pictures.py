@@ -1,7 +1,9 @@
 """Pictures of any size and mode become 32 x 32 colours; what is none is refused in a sentence."""
 
+import contextlib
 import os
 import struct
+import sys
 import tracemalloc
 import zlib
 
@@ -33,6 +35,23 @@ def read(tmp_path, image, name="x.png", fit="crop", **options):
 
 def close(a, b, within=12):
     return np.abs(a.astype(int) - np.asarray(b, int)).mean() < within
+
+
+def chunk(kind, content, checksum=None):
+    checksum = zlib.crc32(kind + content) if checksum is None else checksum
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+def grey_png(bits, values, transparent, kind=0):
+    if bits < 8:
+        as_bits = (values[..., None] >> np.arange(bits - 1, -1, -1)) & 1
+        rows = np.packbits(as_bits.reshape(len(values), -1).astype(np.uint8), axis=1)
+    else:
+        rows = values.astype(f">u{bits // 8}")
+    header = struct.pack(">IIBBBBB", *values.shape[1::-1], bits, kind, 0, 0, 0)
+    content = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    chunks = ((b"IHDR", header), (b"tRNS", transparent), (b"IDAT", content), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
 
 
 def refused(path, *words):
@@ -97,7 +116,9 @@ def test_grey_modes_have_three_equal_channels_and_the_right_brightness(tmp_path,
     else:
         image = Image.fromarray(levels).convert(mode)
     assert image.mode == mode
-    found = read(tmp_path, image, "x.png" if mode in ("1", "L", "LA", "I;16") else "x.tif")
+    guessed = pytest.warns(UserWarning, match="which grey is white") if mode in ("I", "F") else contextlib.nullcontext()
+    with guessed:
+        found = read(tmp_path, image, "x.png" if mode in ("1", "L", "LA", "I;16") else "x.tif")
     assert (found == found[..., :1]).all()
     np.testing.assert_allclose(found[16, [3, 12, 20, 29], 0], levels[0, [6, 24, 40, 58]], atol=1)
 
@@ -110,9 +131,97 @@ def test_sixteen_bits_in_both_byte_orders(tmp_path, byte_order):
 
 
 def test_floats_to_255_and_floats_that_are_not_finite(tmp_path):
-    assert (read(tmp_path, Image.fromarray(np.full((40, 40), 200, np.float32)), "x.tif") == 200).all()
+    with pytest.warns(UserWarning, match="255 was taken"):
+        assert (read(tmp_path, Image.fromarray(np.full((40, 40), 200, np.float32)), "x.tif") == 200).all()
     Image.fromarray(np.full((40, 40), np.nan, np.float32)).save(tmp_path / "y.tif")
     refused(tmp_path / "y.tif", "not finite")
+
+
+@pytest.mark.parametrize(("high", "white"), [(1.02, 1), (300.0, 1), (0.8, 1)])
+def test_one_pixel_does_not_decide_which_float_is_white(tmp_path, high, white):
+    grey = np.full((40, 40), 0.8, np.float32)
+    grey[0, 0] = high
+    with pytest.warns(UserWarning, match=rf"x\.tif does not say which grey is white; {white} was taken"):
+        found = read(tmp_path, Image.fromarray(grey), "x.tif")
+    assert (found[16:] == round(0.8 * 255)).all()
+
+
+@pytest.mark.parametrize("white", [1, 255, 65_535])
+@pytest.mark.parametrize("dark", [0.0, 0.9])
+def test_floats_of_three_scales(tmp_path, white, dark):
+    grey = np.full((40, 40), 0.9 * white, np.float32)
+    grey[: int(40 * dark)] = 0
+    with pytest.warns(UserWarning, match=f"; {white:,} was taken"):
+        found = read(tmp_path, Image.fromarray(grey), "x.tif")
+    assert (found[30:] == 230).all()
+
+
+def tiff(bits, values, sample_format=1, photometric=1):
+    """A TIFF of grey whole numbers, 40 x 40; those of 12 bits are packed two in three bytes."""
+    if bits == 12:
+        as_bits = (np.asarray(values)[..., None] >> np.arange(11, -1, -1)) & 1
+        data = np.packbits(as_bits.astype(np.uint8)).tobytes()
+    else:
+        data = np.asarray(values).astype(f"<u{bits // 8}").tobytes()
+    sizes = [(256, 40), (257, 40), (258, bits), (259, 1), (262, photometric), (273, 8), (277, 1), (278, 40)]
+    entries = [*sizes, (279, len(data)), (339, sample_format)]
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    return (
+        struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + struct.pack("<H", len(entries)) + directory + bytes(4)
+    )
+
+
+@pytest.mark.parametrize(
+    ("bits", "value", "options", "grey"),
+    [
+        (12, 4095, {}, 255),
+        (12, 2048, {}, 128),
+        (16, 65_535, {}, 255),
+        (16, 16_384, {}, 64),
+        (16, 32_767, {"sample_format": 2}, 255),
+        (16, 65_535, {"photometric": 0}, 0),
+        (16, 0, {"photometric": 0}, 255),
+    ],
+)
+def test_tiff_says_how_deep_it_is(tmp_path, bits, value, options, grey):
+    (tmp_path / "x.tif").write_bytes(tiff(bits, np.full((40, 40), value), **options))
+    assert (read_picture(tmp_path / "x.tif") == grey).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "sample_format", "white", "grey"),
+    [(32_768, 2, 65_535, 128), (2**30, 2, 2**31 - 1, 128), (2**31, 1, 2**32 - 1, 128), (2**32 - 1, 1, 2**32 - 1, 255)],
+)
+def test_tiff_of_32_bits(tmp_path, value, sample_format, white, grey):
+    (tmp_path / "x.tif").write_bytes(tiff(32, np.full((40, 40), value), sample_format))
+    with pytest.warns(UserWarning, match=f"; {white:,} was taken"):
+        assert (read_picture(tmp_path / "x.tif") == grey).all()
+
+
+@pytest.mark.parametrize("maxval", [100, 255, 1023, 65_535])
+def test_pgm_says_which_value_is_white(tmp_path, maxval):
+    values = np.full((40, 40), maxval, ">u2" if maxval > 255 else "u1")
+    (tmp_path / "x.pgm").write_bytes(b"P5 40 40 %d\n" % maxval + values.tobytes())
+    assert (read_picture(tmp_path / "x.pgm") == 255).all()
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_the_transparent_grey_of_a_png_of_any_depth(tmp_path, bits):
+    white = 2**bits - 1
+    clear = white // 3
+    values = np.full((40, 40), clear)
+    values[:, 20:] = 0 if clear else white
+    (tmp_path / "x.png").write_bytes(grey_png(bits, values, struct.pack(">H", clear)))
+    found = read_picture(tmp_path / "x.png")
+    assert (found[:, :12] == 255).all() and (found[:, 20:] == (0 if clear else 255)).all()
+
+
+def test_the_transparent_colour_of_a_deep_png(tmp_path):
+    values = np.full((40, 40, 3), 0x1234)
+    values[:, 20:] = 0
+    (tmp_path / "x.png").write_bytes(grey_png(16, values, struct.pack(">HHH", *[0x1234] * 3), kind=2))
+    found = read_picture(tmp_path / "x.png")
+    assert (found[:, :12] == 255).all() and (found[:, 20:] == 0).all()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
@@ -156,6 +265,129 @@ def test_formats(tmp_path, name):
     assert close(read(tmp_path, scene(), name), scene().resize((32, 32), Image.Resampling.BICUBIC))
 
 
+def test_a_side_of_ones_own(tmp_path):
+    image = Image.new("RGB", (100, 60), (10, 20, 30))
+    image.save(tmp_path / "x.png")
+    assert read_picture(tmp_path / "x.png", size=48).shape == (48, 48, 3)
+    with pytest.raises(ValueError, match="Received: size=0"):
+        read_picture(tmp_path / "x.png", size=0)
+
+
+# ---- metadata that cannot be read
+
+GARBAGE = b"Exif\0\0garbage-here-123456"
+EMPTY = b"Exif\0\0" + bytes(14)
+
+
+@pytest.mark.parametrize("exif", [GARBAGE, EMPTY, b"Exif\0\0MM\0*\0\0\0\x08", b"Exif\0\0II*\0\xff\xff\xff\x7f"])
+@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.webp"])
+def test_unreadable_exif_is_as_if_there_were_none(tmp_path, exif, name):
+    found = read(tmp_path, scene(), name, exif=exif, **({"dpi": (72, 72)} if name == "x.jpg" else {}))
+    assert close(found, scene().resize((32, 32), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize("name", ["x.avif", "x.heic"])
+def test_unreadable_exif_in_a_container(tmp_path, name):
+    if name == "x.heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    scene().save(tmp_path / name, exif=exif)
+    content = (tmp_path / name).read_bytes()
+    assert content.count(b"MM\0*") + content.count(b"II*\0") == 1
+    (tmp_path / name).write_bytes(content.replace(b"MM\0*", b"zzzz").replace(b"II*\0", b"zzzz"))
+    assert close(read_picture(tmp_path / name), scene().resize((32, 32), Image.Resampling.BICUBIC))
+
+
+def segment(marker, content):
+    return b"\xff" + bytes([marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        segment(0xE0, b"JFIF\0"),
+        segment(0xE0, b"JFIF"),
+        segment(0xE2, b"ICC_PROFILE\0"),
+        segment(0xE2, b"ICC_PROFILE\0\x01"),
+        segment(0xE2, b"MPF\0garbage"),
+        segment(0xEE, b"Adobe"),
+        segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04\xff\0\0\0\xff\xff"),
+        segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x\xff\0bad"),
+        segment(0xFE, b"\xff\xfe"),
+    ],
+)
+@pytest.mark.parametrize("at", [2, 20])
+def test_unreadable_metadata_of_a_jpeg(tmp_path, metadata, at):
+    exif = Image.Exif()
+    exif[pictures.ORIENTATION] = 3
+    scene().transpose(Image.Transpose.ROTATE_180).save(tmp_path / "x.jpg", exif=exif, quality=100)
+    content = (tmp_path / "x.jpg").read_bytes()
+    (tmp_path / "x.jpg").write_bytes(content[:at] + metadata + content[at:])
+    found = read_picture(tmp_path / "x.jpg")
+    assert close(found, scene().resize((32, 32), Image.Resampling.BICUBIC), 4)  # still turned
+
+
+BOMB = zlib.compress(bytes(3 << 20))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        chunk(b"iCCP", b"x\0\x05abc"),
+        chunk(b"iCCP", b""),
+        chunk(b"iCCP", b"abc"),
+        chunk(b"iCCP", b"x\0\0" + BOMB),
+        chunk(b"zTXt", b"x\0\0" + BOMB),
+        chunk(b"zTXt", b"x\0\x07abc"),
+        chunk(b"iTXt", b"x\0\x01\x00en\0x\0" + BOMB),
+        chunk(b"pHYs", b"abc"),
+        chunk(b"gAMA", b"a"),
+        chunk(b"cHRM", b"abc"),
+        chunk(b"sRGB", b""),
+        chunk(b"tEXt", b"a\0b", checksum=5),
+        chunk(b"tIME", b"a\0b", checksum=5),
+        chunk(b"eXIf", b"ab", checksum=5),
+        chunk(b"eXIf", b"ab"),
+        chunk(b"acTL", b"ab"),
+        chunk(b"acTL", struct.pack(">II", 2, 0)) + chunk(b"fcTL", b"ab"),
+    ],
+)
+def test_unreadable_metadata_of_a_png(tmp_path, metadata):
+    scene().save(tmp_path / "x.png")
+    content = (tmp_path / "x.png").read_bytes()
+    for at in (33, content.index(b"IEND") - 4):
+        (tmp_path / "x.png").write_bytes(content[:at] + metadata + content[at:])
+        assert close(read_picture(tmp_path / "x.png"), scene().resize((32, 32), Image.Resampling.BICUBIC), 1)
+
+
+def test_readable_orientation_beside_unreadable_metadata(tmp_path):
+    exif = Image.Exif()
+    exif[pictures.ORIENTATION] = 3
+    scene().transpose(Image.Transpose.ROTATE_180).save(tmp_path / "x.png", exif=exif)
+    content = (tmp_path / "x.png").read_bytes()
+    (tmp_path / "x.png").write_bytes(content[:33] + chunk(b"iCCP", b"") + content[33:])
+    assert close(read_picture(tmp_path / "x.png"), scene().resize((32, 32), Image.Resampling.BICUBIC), 1)
+
+
+# ---- HEIC
+
+
+def test_heic_is_read_where_its_package_is_installed(tmp_path):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    assert close(read(tmp_path, scene(), "x.heic"), scene().resize((32, 32), Image.Resampling.BICUBIC))
+
+
+def test_heic_is_named_where_its_package_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for name in ("OPEN", "ID"):
+        known = getattr(Image, name)
+        without = [each for each in known if each != "HEIF"]
+        monkeypatch.setattr(Image, name, {each: known[each] for each in without} if name == "OPEN" else without)
+    (tmp_path / "x.heic").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + bytes(100))
+    refused(tmp_path / "x.heic", "HEIC", "pip install pillow-heif", "JPEG")
+
+
 # ---- what is none
 
 
@@ -196,10 +428,6 @@ def test_a_truncated_picture(tmp_path, name):
 
 def png_of_nothing(width, height):
     """A whole PNG of black pixels, about a thousandth of its size."""
-
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
     packer = zlib.compressobj(1)
     rows = [packer.compress(bytes(1 + width)) for _ in range(height)] + [packer.flush()]
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
