@@ -13,6 +13,7 @@ from davidnet_keras.cli.options import (
     default_recipe,
     with_given,
 )
+from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
 from davidnet_keras.kernels.environment import import_tensorflow
 
@@ -35,6 +36,7 @@ def main(argv):
     parser.flag("steps", 100, "number of rates; each is one train step", int, "sweep")
     add_recipe(parser, recipe, WITHOUT)
     options = parser.parse()
+    options.dataset = datasets.with_labels(options.dataset, options.labels)
     recipe = with_given(recipe, options)
     _check(options)
     import_tensorflow()

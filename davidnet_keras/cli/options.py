@@ -15,7 +15,7 @@ from davidnet_keras.runs.series_folder import SeriesFolder
 
 PROGRAM = "python -m davidnet_keras"
 BAD_INPUT = 2  # exit code
-DATA_DIR = "folder or .tar.gz with CIFAR; None: Keras's cache, filled by a download"
+DATA_DIR = "folder, .tar.gz or .tar with CIFAR; None: Keras's cache, filled by a download"
 
 
 class Parser(argparse.ArgumentParser):
@@ -138,6 +138,7 @@ def add_data(parser):
     """Add the flags that say where the pictures come from."""
     names = Literal[datasets.names()]
     parser.flag("dataset", "cifar10", "pictures to learn; shapes is drawn, the others are downloaded", names, "data")
+    parser.flag("labels", "fine", "of cifar100: 100 fine or 20 coarse classes", Literal["fine", "coarse"], "data")
     parser.flag("data_dir", None, DATA_DIR, str | None, "data", metavar="PATH")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from typing import Literal
 
 from davidnet_keras.cli.options import Parser
@@ -44,12 +45,15 @@ def _read_all(paths, fit):
     from davidnet_keras.data.pictures import read_picture
 
     pictures, refusals = [], []
-    with quiet_import():  # libtiff prints what it does not like
+    with quiet_import(), warnings.catch_warnings(record=True) as notes:  # libtiff prints what it does not like
+        warnings.simplefilter("always")
         for path in paths:
             try:
                 pictures.append((path, read_picture(path, fit)))
             except UserError as error:
                 refusals.append(error)
+    for note in notes:
+        print(f"davidnet_keras: {note.message}", file=sys.stderr)
     return pictures, refusals
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from davidnet_keras.cli.options import PROGRAM, Parser, add_data, add_recipe, default_recipe, with_given
+from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
 from davidnet_keras.kernels.environment import import_tensorflow
 from davidnet_keras.runs.run_folder import RunFolder
@@ -43,6 +44,7 @@ def parse(argv):
     )
     add_recipe(parser, recipe)
     options = parser.parse()
+    options.dataset = datasets.with_labels(options.dataset, options.labels)
     return options, with_given(recipe, options)
 
 

@@ -39,7 +39,7 @@ CIFAR100 = Layout(
 Arrays = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def load_cifar10(data_dir: Path | str | None = None) -> Arrays:
+def load_cifar10(data_dir: str | os.PathLike | None = None) -> Arrays:
     """Load CIFAR-10: 50,000 training and 10,000 test images of the 10 classes `CIFAR10_CLASSES`.
 
     Shapes: images (N, 32, 32, 3) `uint8`, labels (N,) `int64`.
@@ -62,7 +62,7 @@ def load_cifar10(data_dir: Path | str | None = None) -> Arrays:
     return _load(CIFAR10, data_dir)
 
 
-def load_cifar100(data_dir: Path | str | None = None, label_mode: str = "fine") -> Arrays:
+def load_cifar100(data_dir: str | os.PathLike | None = None, label_mode: str = "fine") -> Arrays:
     """Load CIFAR-100: 50,000 training and 10,000 test images.
 
     Shapes: images (N, 32, 32, 3) `uint8`, labels (N,) `int64`.

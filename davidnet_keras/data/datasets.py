@@ -77,6 +77,15 @@ def check_name(name: str) -> None:
         raise UserError(f"There is no such data set; choose {', '.join(names())}. Received: dataset={name!r}")
 
 
+def with_labels(name: str, labels: str) -> str:
+    """The data set `name` with its "fine" or "coarse" labels, which only CIFAR-100 has; UserError for another."""
+    if labels == "fine":
+        return name
+    if not name.startswith("cifar100"):
+        raise UserError(f"Only cifar100 has coarse labels; name it by --dataset. Received: dataset={name}")
+    return "cifar100-coarse"
+
+
 def class_names(name: str) -> tuple[str, ...]:
     """Names of a data set's classes, in the order of their labels."""
     return DATASETS[name].class_names

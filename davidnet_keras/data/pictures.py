@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 import struct
 import warnings
@@ -32,7 +33,7 @@ TURNS = {
 }
 
 
-def read_picture(path: Path | str, fit: str = "crop", size: int = 32) -> np.ndarray:
+def read_picture(path: str | os.PathLike, fit: str = "crop", size: int = 32) -> np.ndarray:
     """Read a picture of any size and mode as the pixels that a model takes.
 
     The picture is turned as its EXIF orientation says, cut to the square in its middle and resized with Pillow's

@@ -60,6 +60,12 @@ def test_flags_change_the_recipe():
     assert (recipe.name, recipe.epochs, recipe.flip, recipe.warmup_epochs) == ("davidnet", 3, False, 0.5)
 
 
+def test_coarse_labels_are_chosen_by_a_flag(capsys):
+    assert parse(["--dataset", "cifar100", "--labels", "coarse"])[0].dataset == "cifar100-coarse"
+    assert parse(["--dataset", "cifar100"])[0].dataset == "cifar100"
+    assert "Only cifar100 has coarse labels" in refused(capsys, "--labels", "coarse")
+
+
 def test_what_is_not_named_on_resume_is_as_the_run_was_begun(tmp_path):
     begun = dataclasses.replace(RECIPES["fast"], name="mine", epochs=40, seed=7)
     with RunFolder.create(tmp_path / "run") as folder:

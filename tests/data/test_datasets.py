@@ -29,6 +29,13 @@ def test_an_unknown_data_set_is_refused_with_the_known_ones():
         datasets.load("mnist")
 
 
+def test_coarse_labels_are_a_data_set_of_their_own():
+    assert datasets.with_labels("cifar100", "coarse") == "cifar100-coarse"
+    assert datasets.with_labels("cifar100", "fine") == "cifar100"
+    with pytest.raises(UserError, match="Only cifar100 has coarse labels"):
+        datasets.with_labels("cifar10", "coarse")
+
+
 def test_a_fingerprint_depends_on_pictures_and_labels():
     data = datasets.load("shapes")
     (x, y), test = data

@@ -3,12 +3,13 @@ import json
 
 import numpy as np
 import pytest
+from cifar_fakes import write_folder
 from PIL import Image
 from run_folders import finished_run, tiny_model
 
-from davidnet_keras import SHAPES_CLASSES, UserError, evaluate_run, load_shapes
+from davidnet_keras import CIFAR100_COARSE_CLASSES, SHAPES_CLASSES, Recipe, UserError, evaluate_run, load_shapes, train
 from davidnet_keras.cli.main import BAD_INPUT, DONE, main
-from davidnet_keras.data import datasets, shapes
+from davidnet_keras.data import cifar, datasets, shapes
 from davidnet_keras.runs import evaluate
 from davidnet_keras.runs.evaluate import score
 from davidnet_keras.runs.evaluation_figures import confusion_figure, mistakes_figure
@@ -140,3 +141,13 @@ def test_mistakes_are_drawn_with_both_names():
 def test_python_refuses_with_the_same_error():
     with pytest.raises(UserError, match="no run in"):
         evaluate.evaluate_run("/none")
+
+
+@pytest.mark.usefixtures("small_cifar")
+def test_a_run_on_coarse_labels_is_recorded_and_evaluated_as_such(tmp_path):
+    write_folder(cifar.CIFAR100, tmp_path)
+    recipe = Recipe(epochs=1, batch_size=4, width=2, precision="float32")
+    run = train(recipe, "cifar100-coarse", tmp_path, tmp_path / "run", progress=False)
+    assert json.loads((run.run_dir / "recipe.json").read_text())["dataset"] == "cifar100-coarse"
+    found = evaluate_run(run.run_dir, tmp_path)
+    assert tuple(scored.name for scored in found.per_class) == CIFAR100_COARSE_CLASSES

@@ -78,6 +78,12 @@ def test_good_pictures_are_answered_beside_bad_ones_and_the_code_is_2(run, capsy
     assert len(refusals) == 2 and "bad.png" in refusals[0] and "is a folder" in refusals[1]
 
 
+def test_the_scale_that_was_taken_for_floats_is_said(run, capsys, tmp_path):
+    Image.fromarray(np.full((40, 40), 0.5, np.float32)).save(tmp_path / "x.tif")
+    assert main(["predict", str(run[0]), str(tmp_path / "x.tif")]) == DONE
+    assert "x.tif does not say which grey is white; 1 was taken." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["x"], ["x", "none.png"], ["/none", "{good}"]])
 def test_nothing_to_do_is_one_sentence(run, capsys, arguments):
     good = str(run[0].parent / "0.png")
