@@ -28,7 +28,6 @@ from davidnet_callbacks import Lookahead, atomic_write  # noqa: E402
 from davidnet_callbacks.figures.style import BLUE, GRID, VERMILLION  # noqa: E402
 from davidnet_keras import RECIPES, resume_runs, train_runs  # noqa: E402
 from davidnet_keras.errors import FolderInUse  # noqa: E402
-from davidnet_keras.runs.repeated import no_callbacks  # noqa: E402
 from davidnet_keras.runs.series_folder import SeriesFolder  # noqa: E402
 
 FAST = RECIPES["fast"]
@@ -108,8 +107,8 @@ def folder_of(name, options):
 def train_setting(name, runs, options):
     """Train a setting until it has so many runs at least; those that are there already are not made again."""
     folder = folder_of(name, options)
-    wanted, callbacks = recipe(name, options), lookahead if "Lookahead" in name else no_callbacks
-    if not folder.is_there(folder.path):
+    wanted, callbacks = recipe(name, options), lookahead if "Lookahead" in name else None
+    if not folder.exists(folder.path):
         return train_runs(wanted, runs, options.dataset, options.data_dir, folder.path, callbacks)
     begun, plan = folder.read_recipe()
     if begun != wanted or plan["dataset"] != options.dataset:
@@ -120,7 +119,7 @@ def train_setting(name, runs, options):
 def finished(name, options):
     """The results of a setting's finished runs, whichever process made them."""
     folder = folder_of(name, options)
-    return json.loads(folder.runs.read_text())["results"] if folder.is_there(folder.path) else []
+    return json.loads(folder.runs.read_text())["results"] if folder.exists(folder.path) else []
 
 
 def write(options, results):

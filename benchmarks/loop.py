@@ -28,7 +28,7 @@ from figures import Figure, show  # noqa: E402
 from davidnet_keras import MomentumSGD, Recipe, SumLossModel  # noqa: E402
 from davidnet_keras.layers.normalization import Normalization  # noqa: E402
 from davidnet_keras.runs import train as training  # noqa: E402
-from davidnet_keras.runs.checkpoint import Progress  # noqa: E402
+from davidnet_keras.runs.conditions import conditions  # noqa: E402
 from davidnet_keras.runs.run_folder import RunFolder  # noqa: E402
 
 BATCH_SIZE = 4
@@ -142,9 +142,9 @@ def stock_fit(model, recipe, data, steps, clock):
 def run(model, recipe, data, clock):
     """The same as a run of the command line, with its table on standard output."""
     with tempfile.TemporaryDirectory() as place, RunFolder.create(Path(place) / "run") as folder:
-        folder.write_recipe(recipe, run="loop", **training.conditions("shapes", data, "float32", "as asked"))
+        folder.write_recipe(recipe, run="loop", **conditions("shapes", data, None, "float32", "as asked"))
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            training.fit(model, recipe, data, folder, Progress(0), None, [clock], True, None)
+            training.fit(model, recipe, data, folder, [clock], training.RunState())
 
 
 def starts(count, batch_size):

@@ -54,8 +54,8 @@ _HOMES = {
     "PartialIdentity": "layers.initializers",
     "PatchWhitening": "layers.whitening",
     "ConvPoolBlock": "layers.conv_pool_block",
-    "resume_runs": "runs.repeated",
-    "train_runs": "runs.repeated",
+    "resume_runs": "runs.series",
+    "train_runs": "runs.series",
     "train": "runs.train",
 }
 __all__ = sorted(_HOMES)

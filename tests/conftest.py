@@ -33,16 +33,13 @@ def two_cpus():
 
 @pytest.fixture(scope="module")
 def few_pictures():
-    """In place of the whole embedded data set 64 training pictures and 16 test pictures; determinism off at the end."""
-    from tensorflow.python.framework import config  # the public API can only switch it on
-
+    """In place of the whole embedded data set 64 training pictures and 16 test pictures."""
     from davidnet_keras.data import shapes
 
     pictures = shapes.load_shapes(train=64, test=16)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shapes, "load_shapes", lambda: pictures)
         yield
-    config.disable_op_determinism()
 
 
 def pytest_configure():

@@ -172,7 +172,7 @@ def default_recipe(argv):
 def _begun_recipe(run_dir):
     """The recipe of a run or a series; None where there is none, which is refused when the run is opened."""
     try:
-        return (SeriesFolder if SeriesFolder.is_there(run_dir) else RunFolder)(run_dir).read_recipe()[0]
+        return (SeriesFolder if SeriesFolder.exists(run_dir) else RunFolder)(run_dir).read_recipe()[0]
     except UserError:
         return None
 

@@ -46,7 +46,7 @@ def main(argv):
 
 def runs_in(path):
     """The folders of a series' runs that have an epoch to draw; the path itself where there is no series."""
-    if not SeriesFolder.is_there(path):
+    if not SeriesFolder.exists(path):
         return [path]
     series = SeriesFolder(path)
     recipe, plan = series.read_recipe()

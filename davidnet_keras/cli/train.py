@@ -55,7 +55,7 @@ def main(argv):
         raise UserError("--resume continues in the run's own folder; leave out --run-dir.")
     if options.resume is None and options.change_recipe:
         raise UserError("--change-recipe applies to a resumed run; name that with --resume, or leave it out.")
-    resumed_series = options.resume is not None and ("runs" in options.given or SeriesFolder.is_there(options.resume))
+    resumed_series = options.resume is not None and ("runs" in options.given or SeriesFolder.exists(options.resume))
     if options.runs != 1 or resumed_series:
         print(_train_several(options, recipe, argv))
         return
@@ -79,11 +79,11 @@ def _train_one(options, recipe, argv):
 
 
 def _train_several(options, recipe, argv):
-    from davidnet_keras.runs import repeated
+    from davidnet_keras.runs import series
 
-    repeated.check_runs(options.runs)
+    series.check_runs(options.runs)
     if options.resume is not None:
-        repeated.check_resume(options.resume, options.change_recipe)
+        series.check_resume(options.resume, options.change_recipe)
         _recipe_to_continue(options, SeriesFolder(options.resume))
     import_tensorflow()
     from davidnet_keras.runs import train
@@ -92,8 +92,8 @@ def _train_several(options, recipe, argv):
     run_dir = options.resume or options.run_dir or train.default_run_dir(recipe, options.dataset)
     with _how_to_resume(run_dir, options, argv):
         if options.resume is not None:
-            return repeated.resume_runs(run_dir, n=options.runs if "runs" in options.given else None, **common)
-        return repeated.train_runs(recipe, options.runs, options.dataset, run_dir=run_dir, **common)
+            return series.resume_runs(run_dir, n=options.runs if "runs" in options.given else None, **common)
+        return series.train_runs(recipe, options.runs, options.dataset, run_dir=run_dir, **common)
 
 
 def _recipe_to_continue(options, folder):
@@ -140,7 +140,7 @@ def _how_to_resume(run_dir, options, argv):
 
 def _has_begun(run_dir):
     """Whether there is a run to continue: not before the first write."""
-    return (Path(run_dir) / "recipe.json").exists() or SeriesFolder.is_there(run_dir)
+    return (Path(run_dir) / "recipe.json").exists() or SeriesFolder.exists(run_dir)
 
 
 def summary(result, tested_on, seconds):

@@ -134,8 +134,17 @@ def _cached_archives(layout, cache):
     return cache / f"{layout.folder}-target_archive", cache / f"{layout.folder}.tar.gz"
 
 
+def _cache():
+    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets"
+
+
+def is_cached(layout):
+    """Whether Keras's cache has files of this data set."""
+    return any(path.exists() for path in (*_unpacked(layout, _cache()), *_cached_archives(layout, _cache())))
+
+
 def _load_cached(layout):
-    cache = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets"
+    cache = _cache()
     for folder in _unpacked(layout, cache):
         try:
             return read_files(layout, folder)

@@ -106,6 +106,14 @@ def load(name: str, data_dir=None):
     return DATASETS[name].load(data_dir)
 
 
+def is_cached(name: str) -> bool:
+    """Whether `load` finds the data set without a `data_dir` and without a download."""
+    from davidnet_keras.data import cifar
+
+    layout = getattr(cifar, name.upper(), None)  # None: the data set is drawn
+    return layout is None or cifar.is_cached(layout)
+
+
 def held_out(data, count: int):
     """Set training pictures aside as the test set, so that settings can be chosen without the real one.
 

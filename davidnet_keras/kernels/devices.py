@@ -1,5 +1,7 @@
 """Which devices TensorFlow computes on, and the switches that hold for all of them."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -23,6 +25,21 @@ def tensor_float_32_enabled() -> bool:
 def enable_determinism() -> None:
     """Make every operation give the same bits each time. It cannot be switched off again."""
     tf.config.experimental.enable_op_determinism()
+
+
+@contextlib.contextmanager
+def deterministic_ops(enabled: bool = True) -> Iterator[None]:
+    """Context in which every operation gives the same bits each time, if `enabled`; afterwards it is as before."""
+    from tensorflow.python.framework import config  # the public API can only switch it on
+
+    before = config.is_op_determinism_enabled()
+    if enabled:
+        tf.config.experimental.enable_op_determinism()
+    try:
+        yield
+    finally:
+        if enabled and not before:
+            config.disable_op_determinism()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

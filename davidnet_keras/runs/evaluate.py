@@ -12,6 +12,7 @@ import numpy as np
 from davidnet_callbacks import atomic_write
 from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
+from davidnet_keras.runs.conditions import load_data
 from davidnet_keras.runs.evaluation_figures import confusion_figure, mistakes_figure
 from davidnet_keras.runs.trained_run import open_run
 
@@ -60,7 +61,7 @@ def evaluate_run(
     """
     run = open_run(run_dir)
     dataset = run.conditions["dataset"]
-    data = datasets.load(dataset, data_dir)
+    data = load_data(run_dir, run.conditions, data_dir)
     pictures, labels = data[1]
     result = score(run.probabilities(pictures), labels, run.class_names, Path(output or run.folder.path / "evaluation"))
     print(f"{run.folder.path}: {run.source}", file=sys.stderr)

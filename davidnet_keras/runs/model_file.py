@@ -2,21 +2,26 @@
 
 import io
 import json
+import os
 import warnings
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 
 from davidnet_keras.errors import UserError
 from davidnet_keras.runs.checkpoint import ARRAYS, STATE
 
+if TYPE_CHECKING:
+    import keras
+
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"
 MEMBERS = {"metadata.json", CONFIG, WEIGHTS}
 MAX_CONFIG = 1 << 20  # bytes; a run's has about 1,300
-MAX_OBJECTS, MAX_DEPTH = 10_000, 20  # groups and arrays in the weights, and how deep; a run's has 170, 6 deep
+_MAX_OBJECTS, _MAX_DEPTH = 10_000, 20  # groups and arrays in the weights, and nested groups; a run's has 170, 6 deep
 MODELS = {"davidnet_keras>DavidNet", "davidnet_keras>FastNet"}
-# What else stands in the configuration of a run's model, by the name that Keras knows it by. Keras would build any
+# The other classes in the configuration of a run's model, by the names that Keras knows them by. Keras would build any
 # layer, loss or metric that a file names, of any size; a few of its classes read other files or run code.
 PARTS = {
     "davidnet_keras>MomentumSGD",
@@ -30,16 +35,15 @@ PARTS = {
 }
 
 
-def load_model(path, compile=True):
+def load_model(path: str | os.PathLike, compile: bool = True) -> "keras.Model":
     """Load a `.keras` file that a run wrote.
 
-    Everything in it is checked before Keras sees it: names and sizes of the archive's members and their checksums, the
-    classes that the configuration names, the layout of the arrays. Then `keras.saving.load_model` reads it with
-    `safe_mode=True`.
+    Everything in it is checked before Keras sees it: the archive's members, their sizes and checksums, the classes that
+    the configuration names, the layout of the arrays. Then `keras.saving.load_model` reads it in safe mode.
 
     Args:
         path: the file: `model.keras` or a checkpoint.
-        compile: bool, whether to restore the optimizer too, for more training. Default True.
+        compile: whether to restore the optimizer too, for more training. Default True.
 
     Returns:
         `keras.Model`.
@@ -48,68 +52,72 @@ def load_model(path, compile=True):
         UserError: the file is missing, damaged, or not one that a run writes.
     """
     check_model_file(path)
-    import keras  # here: a refusal need not wait for TensorFlow
+    import keras  # here: a refusal need not wait for it
+
+    # Importing them registers the classes that the file may name.
+    from davidnet_keras.models import davidnet, fastnet  # noqa: F401
+    from davidnet_keras.training import losses, momentum_sgd, muon  # noqa: F401
 
     try:
         with warnings.catch_warnings():
-            # Keras only warns when it leaves the optimizer, or a layer, as it was before.
+            # Keras only warns when it leaves the optimizer, or a layer, as it was.
             warnings.filterwarnings("error", message="(Skipping|A total of)")
             return keras.saving.load_model(path, compile=compile, safe_mode=True)
-    except Exception as error:  # wrong weights show themselves as almost anything
-        raise refused(path, f"Keras cannot load it: {type(error).__name__}: {error}") from error
+    except Exception as error:  # wrong weights raise almost anything
+        raise _refusal(path, f"Keras cannot load it: {type(error).__name__}: {error}") from error
 
 
 def check_model_file(path):
-    """UserError unless a file has the form of a model that a run wrote. Nothing is unpacked to disk."""
+    """Raise UserError unless a file has the form of a model that a run wrote. Nothing is unpacked to disk."""
     path = Path(path)
     try:
         if not path.is_file():
-            raise Unfit("there is no such file")
+            raise ValueError("there is no such file")
         with zipfile.ZipFile(path) as archive:
-            check_members(archive, path.stat().st_size)
-            # Reading compares the checksums; keras.saving goes on without the comparison when it fails.
+            _check_members(archive, path.stat().st_size)
+            # Reading compares the checksums; Keras goes on without a member that fails this.
             archive.read("metadata.json")
             config, weights = archive.read(CONFIG), archive.read(WEIGHTS)
-        check_config(config, len(weights))
+        _check_config(config, len(weights))
         check_weights(weights)
-    except Exception as error:  # zipfile, json and HDF5 meet damage with almost anything
-        raise refused(path, error) from error
+    except Exception as error:  # zipfile, json and HDF5 raise almost anything for a damaged file
+        raise _refusal(path, error) from error
 
 
-def check_members(archive, size):
-    """The three members that Keras writes, or a checkpoint's five, which declare no more than the archive's size."""
+def _check_members(archive, size):
+    """Expect the three members that Keras writes, or a checkpoint's five, no larger than the archive."""
     members = archive.infolist()
     names = {member.filename for member in members}
     if len(members) != len(names) or names not in (MEMBERS, MEMBERS | {STATE, ARRAYS}):
-        raise Unfit(f"it holds {', '.join(sorted(member.filename for member in members)[:5]) or 'nothing'}")
+        raise ValueError(f"it holds {', '.join(sorted(member.filename for member in members)[:5]) or 'nothing'}")
     declared = sum(member.file_size for member in members)
     if declared > size:  # Keras stores, it does not compress
-        raise Unfit(f"it would unpack to {declared:,} bytes from {size:,}")
+        raise ValueError(f"it would unpack to {declared:,} bytes from {size:,}")
     if archive.getinfo(CONFIG).file_size > MAX_CONFIG:
-        raise Unfit(f"its {CONFIG} is larger than {MAX_CONFIG:,} bytes")
+        raise ValueError(f"its {CONFIG} is larger than {MAX_CONFIG:,} bytes")
 
 
-def check_config(text, weights_size):
-    """One of our networks, no larger than the weights beside it, of parts that a run writes."""
+def _check_config(text, weights_size):
+    """Expect one of our networks, no larger than the weights beside it, of parts that a run writes."""
     config = json.loads(text)
     if not isinstance(config, dict) or config.get("registered_name") not in MODELS:
-        raise Unfit("its configuration is not that of a DavidNet or FastNet")
+        raise ValueError("its configuration is not that of a DavidNet or FastNet")
     settings = config.get("config")
     if not isinstance(settings, dict):
-        raise Unfit("its network has no settings")
+        raise ValueError("its network has no settings")
     # The largest kernel and the dense layer alone, at two bytes a number.
-    *_, inputs, width = widths = network_widths(settings)
+    *_, inputs, width = widths = _network_widths(settings)
     classes = settings.get("num_classes")
     if not all(type(number) is int for number in (*widths, classes)):
-        raise Unfit("its widths and classes are not whole numbers")
+        raise ValueError("its widths and classes are not whole numbers")
     if 2 * (9 * inputs * width + width * classes) > weights_size:
-        raise Unfit(f"a network of widths {widths} and {classes} classes has more weights than it holds")
+        raise ValueError(f"a network of widths {widths} and {classes} classes has more weights than it holds")
     for value in (value for key, value in config.items() if key != "build_config"):
-        check_parts(value)
+        _check_parts(value)
 
 
-def network_widths(settings):
-    """The channels of a network's layers, the last two those of its largest kernel."""
+def _network_widths(settings):
+    """Return the channels of a network's layers, the last two those of its largest kernel."""
     if "widths" not in settings:
         width = settings.get("width")
         return (4 * width, 8 * width) if type(width) is int else (None, None)
@@ -117,61 +125,54 @@ def network_widths(settings):
     return tuple(widths) if isinstance(widths, list) and len(widths) == 3 else (None, None)
 
 
-def check_parts(value):
-    """No class but `PARTS` anywhere below a value of the configuration."""
+def _check_parts(value):
+    """Expect no class but `PARTS` anywhere below a value of the configuration."""
     if isinstance(value, dict):
-        if "class_name" in value and part_name(value) not in PARTS:
-            raise Unfit(f"its configuration names {str(value['class_name'])[:60]!r}, which no run writes")
+        if "class_name" in value and _part_name(value) not in PARTS:
+            raise ValueError(f"its configuration names {str(value['class_name'])[:60]!r}, which no run writes")
         if "build_config" in value:
-            raise Unfit("its configuration builds a part")
+            raise ValueError("its configuration builds a part")
         for inner in value.values():
-            check_parts(inner)
+            _check_parts(inner)
     elif isinstance(value, list):
         for inner in value:
-            check_parts(inner)
+            _check_parts(inner)
 
 
-def part_name(value):
-    """The name by which Keras would look a class up: its registered one, else module and name."""
+def _part_name(value):
+    """Return the name by which Keras looks a class up: its registered one, else module and name."""
     if value.get("registered_name") is not None:
         return str(value["registered_name"])
     return f"{value.get('module')}>{value['class_name']}"
 
 
 def check_weights(content):
-    """Plain arrays of numbers, stored whole within the file: no links, no compression, no other file."""
+    """Expect plain arrays of numbers, stored whole within the file: no links, no compression, no other file."""
     with h5py.File(io.BytesIO(content), "r") as file:
-        count = 0
-        groups = [(file, 0)]
+        count, groups = 0, [(file, 0)]
         while groups:
             group, depth = groups.pop()
             for name in group:
                 count += 1
-                if count > MAX_OBJECTS or depth > MAX_DEPTH:
-                    raise Unfit("its weights have more parts than any network here")
+                if count > _MAX_OBJECTS or depth > _MAX_DEPTH:
+                    raise ValueError("its weights have more parts than any network here")
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise Unfit("its weights hold a link")
+                    raise ValueError("its weights hold a link")
                 if isinstance(group[name], h5py.Group):
                     groups.append((group[name], depth + 1))
                 else:
-                    check_array(group[name])
+                    _check_array(group[name])
 
 
-def check_array(array):
-    """Numbers, contiguous in this file, as many bytes as declared."""
+def _check_array(array):
     if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "fiu":
-        raise Unfit("its weights hold something else than numbers")
+        raise ValueError("its weights hold something other than numbers")
     if array.external or array.is_virtual or array.chunks is not None:
-        raise Unfit("its weights are not stored whole")
+        raise ValueError("its weights are not stored whole")
     if array.nbytes != array.id.get_storage_size():
-        raise Unfit(f"its weights declare {array.nbytes:,} bytes where {array.id.get_storage_size():,} are stored")
+        raise ValueError(f"its weights declare {array.nbytes:,} bytes where {array.id.get_storage_size():,} are stored")
 
 
-class Unfit(Exception):
-    """Why a file cannot be used, as a clause."""
-
-
-def refused(path, reason):
-    """The UserError for a file that is no model of a run's."""
+def _refusal(path, reason):
     words = " ".join(str(reason).split())[:200] or type(reason).__name__
     return UserError(f"{path} is not a model that a run wrote, or is damaged ({words}); restore it, or train again.")

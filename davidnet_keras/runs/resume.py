@@ -1,49 +1,51 @@
 """Run folder -> the rest of its run."""
 
-import warnings
+import os
+from collections.abc import Sequence
+
+import keras
 
 from davidnet_callbacks import read_history
 from davidnet_callbacks.dawnbench import earlier_lines
 from davidnet_callbacks.history_file import earlier_epochs
 from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
+from davidnet_keras.kernels.devices import deterministic_ops
 from davidnet_keras.models.build import new_model
+from davidnet_keras.recipe import Recipe
 from davidnet_keras.runs.changes import check_changes, check_progress
 from davidnet_keras.runs.checkpoint import Progress, load_weights
+from davidnet_keras.runs.conditions import same_data, warn_of_changes
 from davidnet_keras.runs.model_file import load_model
-from davidnet_keras.runs.run_folder import RunFolder
-from davidnet_keras.runs.train import (
-    Run,
-    check_checkpoint_every,
-    fit,
-    surroundings,
-)
+from davidnet_keras.runs.run_folder import RunFolder, check_checkpoint_every
+from davidnet_keras.runs.stop_signals import StopSignals
+from davidnet_keras.runs.train import Run, RunState, fit
 
-COLUMNS = ("learning_rate", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")  # every run's, at least
+COLUMNS = ("learning_rate", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")  # in every run's history
 
 
 def resume(
-    run_dir,
-    data_dir=None,
-    callbacks=(),
-    progress=True,
-    recipe=None,
-    change_recipe=False,
-    checkpoint_every=None,
-    stop=None,
-):
+    run_dir: str | os.PathLike,
+    data_dir: str | os.PathLike | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    progress: bool = True,
+    recipe: Recipe | None = None,
+    change_recipe: bool = False,
+    checkpoint_every: int | None = None,
+    stop: StopSignals | None = None,
+) -> Run:
     """Continue a run after its newest checkpoint, as if it had never stopped.
 
-    The data set's name and the precision come from the run folder, and the data must be the same. With
-    `Recipe(deterministic=True)` the run ends with the very bits, weights and history, of one that was never stopped. A
-    finished run is only given back.
+    The data set and the precision are the run's own, and the pictures must be the same. With
+    `Recipe(deterministic=True)` weights and history end with the very bits of a run that was never stopped. A finished
+    run is returned as it is.
 
     Args:
         run_dir: the run's folder.
-        recipe: `Recipe` to go on with; None: the run's own.
-        change_recipe: bool, whether `recipe` may differ from the run's own. recipe.json then says what was changed
-            after how many epochs and batches.
-        checkpoint_every: as `train`; None: as the run was begun.
+        recipe: settings to continue with. Default: the run's own.
+        change_recipe: whether `recipe` may differ from the run's own; recipe.json then records what was changed, and
+            after how many epochs and batches. Default False.
+        checkpoint_every: as `train`. Default: as the run was begun.
         data_dir, callbacks, progress, stop: as `train`.
 
     Returns, Raises: as `train`.
@@ -54,58 +56,41 @@ def resume(
         recipe = recipe or begun
         changes = check_changes(begun, recipe, change_recipe)
         if folder.model.exists():
-            return finished_run(folder, changes)
+            return _finished_run(folder, changes)
         every = checkpoint_every or before.get("checkpoint_every")
         data = datasets.held_out(same_data(run_dir, before, data_dir), recipe.hold_out)
         datasets.check_batch_size(recipe.batch_size, data)
-        model = new_model(recipe, datasets.num_classes(before["dataset"]), data, before["precision"])
-        path, done, state = folder.newest_checkpoint(begun.batch_order) or (None, Progress(0), None)
-        if path is not None:
-            load_into(model, path, changes)
-        else:
-            check_nothing_lost(folder)
+        path, done, saved = folder.newest_checkpoint(begun.batch_order) or (None, Progress(0), None)
         check_progress(changes, done)
-        check_records(folder, done.epochs)
+        history, hours = _records(folder, done.epochs)
         if changes:
             before["changes"] = [*before.get("changes", []), {"after": str(done), "changed": changes}]
-        if changes or every != before.get("checkpoint_every"):
-            folder.write_recipe(recipe, **before | {"checkpoint_every": every})
-        if "epochs" in changes and state is not None:
-            state = state | {"stopped": False}  # a callback had ended the run, and now it is to be longer
-        warn_of_other_surroundings(before)
-        if progress:
-            print(f"Going on after {done} of {recipe.epochs}.")
-        return fit(model, recipe, data, folder, done, state, callbacks, progress, every, stop)
+        if "epochs" in changes and saved is not None:
+            saved = saved | {"stopped": False}  # a callback had ended the run, which is now to be longer
+        with deterministic_ops(recipe.deterministic):
+            model = new_model(recipe, datasets.num_classes(before["dataset"]), data, before["precision"])
+            if path is not None:
+                _load_into(model, path, changes)
+            if changes or every != before.get("checkpoint_every"):
+                folder.write_recipe(recipe, **before | {"checkpoint_every": every})
+            warn_of_changes(before)
+            if progress:
+                print(f"Going on after {done} of {recipe.epochs}.")
+            return fit(
+                model, recipe, data, folder, callbacks, RunState(done, saved, history, hours, every, stop, progress)
+            )
 
 
-def finished_run(folder, changes):
-    """The run as its folder has it."""
+def _finished_run(folder, changes):
     if changes:
         raise UserError(f"The run in {folder.path} is finished; start a new one with other settings.")
-    run = Run(load_model(folder.model), whole_history(folder), folder.path)
-    folder.drop_checkpoints()  # only now: they are what is left if the model is damaged
+    run = Run(load_model(folder.model), _whole_history(folder), folder.path)
+    folder.drop_checkpoints()  # not before: they are all that is left of a run whose model is damaged
     return run
 
 
-def same_data(run_dir, before, data_dir):
-    """The data that a run was begun with; UserError if it is other data."""
-    data = datasets.load(before["dataset"], data_dir)
-    if datasets.fingerprint(data) != before["data"]:
-        raise UserError(f"These are not the pictures that {run_dir} was trained on; give the same --data-dir as then.")
-    return data
-
-
-def warn_of_other_surroundings(before):
-    """Name what differs from when the run was begun, and costs it the same bits."""
-    now = surroundings()
-    differing = [name for name in now if name in before and before[name] != now[name]]
-    if differing:
-        pairs = "; ".join(f"{name}={now[name]}, begun with {before[name]}" for name in differing)
-        warnings.warn(f"The run goes on, but not to the bits of one that never stopped: {pairs}.", stacklevel=3)
-
-
-def load_into(model, path, changes):
-    """Weights and optimizer state of a checkpoint into the run's model, but for what was changed in the recipe."""
+def _load_into(model, path, changes):
+    """Load a checkpoint's weights and optimizer state, but for what was changed in the recipe."""
     try:
         load_weights(path, model)
     except ValueError as error:
@@ -115,20 +100,29 @@ def load_into(model, path, changes):
         optimizer.momentum = changes["momentum"][1]
 
 
-def check_records(folder, epochs):
-    """Refuse to go on from records that do not hold the finished epochs, before anything is written over."""
-    if not epochs:
-        return
-    whole_history(folder)
-    try:
-        earlier_epochs(folder.history, epochs)
-        earlier_lines(folder.log, epochs)
-    except (OSError, ValueError) as error:
-        raise UserError(f"The run cannot go on: {error}") from error
+def _records(folder, epochs):
+    """Return the history's columns and the hours of training of the finished epochs.
+
+    Raises:
+        UserError: the files do not hold them, or they hold epochs although there is no checkpoint.
+    """
+    if epochs:
+        _whole_history(folder)
+        try:
+            return earlier_epochs(folder.history, epochs), earlier_lines(folder.log, epochs)[1]
+        except (OSError, ValueError) as error:
+            raise UserError(f"The run cannot go on: {error}") from error
+    # A run that is killed at the end of its first epoch may have recorded that one.
+    if not folder.saved() and folder.history.exists() and len(_whole_history(folder)["epoch"]) > 1:
+        raise UserError(
+            f"{folder.path} has the records of a run but neither its model nor a checkpoint; restore those, or start a "
+            "new run."
+        )
+    return {}, 0.0
 
 
-def whole_history(folder):
-    """history.csv's columns; UserError where it lacks one that every run writes."""
+def _whole_history(folder):
+    """Return the columns of history.csv. UserError: it lacks one that every run writes."""
     try:
         history = read_history(folder.history)
     except (OSError, ValueError) as error:
@@ -137,15 +131,3 @@ def whole_history(folder):
     if missing:
         raise UserError(f"{folder.history} has no column {missing[0]}; restore it.")
     return history
-
-
-def check_nothing_lost(folder):
-    """Refuse to begin anew over the records of a run whose checkpoints are gone.
-
-    A run that is killed in its first epoch's end may have recorded that one.
-    """
-    if folder.history.exists() and len(whole_history(folder)["epoch"]) > 1:
-        raise UserError(
-            f"{folder.path} has the records of a run but neither its model nor a checkpoint; restore those, or start a "
-            "new run."
-        )

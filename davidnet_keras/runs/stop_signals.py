@@ -1,4 +1,6 @@
-"""Stop a run in good order when it is asked to."""
+"""Stop a run at a safe moment when a signal asks for it."""
+
+from __future__ import annotations
 
 import contextlib
 import os
@@ -8,33 +10,33 @@ import threading
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run that was asked to stop, and has saved itself first.
+    """A signal stopped the run, which was saved first.
 
     Args:
-        signal_number: the signal that asked; a program's exit code is 128 more, as shells have it.
+        signal_number: the signal; a program's exit code is 128 more by custom.
         progress: how far the run was when it was saved; its text says so in words.
         run_dir: the run's folder.
-        function: name of the function of this package that goes on with such a folder.
+        function: name of the public function that continues in this folder. Default "resume".
     """
 
-    def __init__(self, signal_number, progress, run_dir, function="resume"):
-        name = signal.Signals(signal_number).name
+    def __init__(self, signal_number: int, progress: object, run_dir: os.PathLike | str, function: str = "resume"):
         super().__init__(
-            f"{name}: saved after {progress}; davidnet_keras.{function}({str(run_dir)!r}) goes on from there."
+            f"{signal.Signals(signal_number).name}: saved after {progress}; "
+            f"davidnet_keras.{function}({str(run_dir)!r}) goes on from there."
         )
         self.signal_number = signal_number
         self.progress = progress
 
 
 class StopSignals:
-    """Context in which the first Ctrl-C, SIGTERM or SIGHUP is only noted, for the run to act on between two batches.
+    """Context that only notes the first Ctrl-C, SIGTERM or SIGHUP, so that the run can act on it between two batches.
 
-    The second one ends a program at once, whatever it is doing: every file is safe against that. In an interactive
-    session, which is worth more than the run, the second does what it always did: Ctrl-C raises KeyboardInterrupt.
-    A signal that the program ignores (`nohup`) stays ignored, and outside the main thread nothing is changed.
+    The second signal ends a program at once; every file is safe against that. In an interactive session it has its
+    usual effect: Ctrl-C raises KeyboardInterrupt. A signal that the program ignores (`nohup`) stays ignored, and
+    outside the main thread nothing changes.
 
     Args:
-        announce: bool, whether to say on standard error that the batch is being finished.
+        announce: bool, whether to print to standard error that the batch is being finished.
 
     Attributes:
         received: the signal's number, or None.
@@ -48,7 +50,7 @@ class StopSignals:
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)):
-                # None is also what a handler looks like that was not installed from Python.
+                # getsignal returns None for a handler that was not installed from Python.
                 if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._before[number] = signal.signal(number, self._note)
         return self
@@ -64,10 +66,10 @@ class StopSignals:
             signal.signal(other, handler if is_interactive() else signal.SIG_DFL)
         if self.announce:
             with contextlib.suppress(OSError):  # after SIGHUP the terminal is gone
-                # Not print: the signal may have come in the middle of another one.
+                # Not print, which this signal may have interrupted.
                 os.write(2, b"\nFinishing the batch and saving; once more ends at once.\n")
 
 
 def is_interactive():
-    """Whether Python is used from a prompt or a notebook."""
+    """Return whether Python runs a prompt or a notebook."""
     return hasattr(sys, "ps1") or "ipykernel" in sys.modules

@@ -16,7 +16,7 @@ from davidnet_keras import Interrupted, Recipe, UserError, load_shapes, resume_r
 from davidnet_keras.cli.main import BAD_INPUT, DONE, main
 from davidnet_keras.data import shapes
 from davidnet_keras.runs.run_folder import RunFolder
-from davidnet_keras.runs.series import line_of
+from davidnet_keras.runs.series import run_in_words
 from davidnet_keras.runs.series_folder import SeriesFolder
 
 RECIPE = Recipe(epochs=2, batch_size=24, width=2, learning_rate=0.1, seed=5, precision="float32", deterministic=True)
@@ -166,7 +166,9 @@ def test_a_run_of_other_settings_is_not_averaged_with_the_others(tmp_path):
 
 def test_a_run_is_named_with_all_of_its_time():
     result = {"seed": 3, "accuracy": 0.5, "epochs": 2, "seconds": 100.0, "views": 6, "accuracy_views": 0.6}
-    assert line_of(result | {"seconds_views": 30.0}).endswith("50.00 % (60.00 % with 6 views), 2 epochs, 2 min 10 s")
+    assert run_in_words(result | {"seconds_views": 30.0}).endswith(
+        "50.00 % (60.00 % with 6 views), 2 epochs, 2 min 10 s"
+    )
 
 
 def test_an_edited_history_of_a_finished_run_costs_the_picture_only(tmp_path):

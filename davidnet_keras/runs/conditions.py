@@ -1,0 +1,74 @@
+"""What fixes or explains a run's result beside its recipe: its pictures, precision, device and versions."""
+
+import warnings
+from importlib.metadata import version
+
+from davidnet_keras.data import datasets
+from davidnet_keras.errors import UserError
+from davidnet_keras.kernels.devices import tensor_float_32_enabled
+from davidnet_keras.precision import device
+
+
+def conditions(dataset, data, data_dir, precision, reason):
+    """Return the conditions of a new run as recipe.json holds them.
+
+    Args:
+        dataset: name of the data set.
+        data: ((x_train, y_train), (x_test, y_test)), before any pictures are held out.
+        data_dir: as `train` got it; only whether it was given is recorded.
+        precision, reason: as `choose_precision` returns them.
+    """
+    return {
+        "dataset": dataset,
+        "data": datasets.fingerprint(data),
+        "data_dir_given": data_dir is not None,
+        "precision": precision,
+        "precision_reason": reason,
+        **_surroundings(),
+    }
+
+
+def _surroundings():
+    """Return what the last bits of a result depend on beside recipe, data and precision."""
+    return {
+        # Where TensorFlow's switch allows it, GPUs and Winograd's larger tiles round float32 more coarsely.
+        "tensor_float_32": tensor_float_32_enabled(),
+        "device": device(),
+        "versions": {name: version(name) for name in ("davidnet_keras", "tensorflow", "keras", "numpy")},
+    }
+
+
+def load_data(run_dir, begun, data_dir):
+    """Load the data set that a run was begun with.
+
+    Args:
+        run_dir: the run's folder, for messages.
+        begun: the run's conditions.
+        data_dir: folder or archive with CIFAR. Default: Keras's cache; if the run was begun with a folder and the cache
+            is empty, that is refused rather than downloaded.
+
+    Raises:
+        UserError: the data cannot be used, or its place has to be given.
+    """
+    if data_dir is None and begun.get("data_dir_given") and not datasets.is_cached(begun["dataset"]):
+        raise UserError(
+            f"{run_dir} was trained on pictures from a folder of yours; name it with --data-dir (data_dir= in Python)."
+        )
+    return datasets.load(begun["dataset"], data_dir)
+
+
+def same_data(run_dir, begun, data_dir):
+    """Return `load_data`'s pictures. UserError: they are not those that the run was begun with."""
+    data = load_data(run_dir, begun, data_dir)
+    if datasets.fingerprint(data) != begun["data"]:
+        raise UserError(f"These are not the pictures that {run_dir} was trained on; give the same --data-dir as then.")
+    return data
+
+
+def warn_of_changes(begun):
+    """Warn of every difference from the run's conditions that costs it the same bits."""
+    now = _surroundings()
+    differing = [name for name in now if name in begun and begun[name] != now[name]]
+    if differing:
+        pairs = "; ".join(f"{name}={now[name]}, begun with {begun[name]}" for name in differing)
+        warnings.warn(f"The run goes on, but not to the bits of one that never stopped: {pairs}.", stacklevel=3)
