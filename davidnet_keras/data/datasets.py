@@ -110,7 +110,7 @@ def is_cached(name: str) -> bool:
     """Whether `load` finds the data set without a `data_dir` and without a download."""
     from davidnet_keras.data import cifar
 
-    layout = getattr(cifar, name.upper(), None)  # None: the data set is drawn
+    layout = getattr(cifar, name.partition("-")[0].upper(), None)  # None: the data set is drawn
     return layout is None or cifar.is_cached(layout)
 
 

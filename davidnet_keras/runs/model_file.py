@@ -54,9 +54,7 @@ def load_model(path: str | os.PathLike, compile: bool = True) -> "keras.Model":
     check_model_file(path)
     import keras  # here: a refusal need not wait for it
 
-    # Importing them registers the classes that the file may name.
-    from davidnet_keras.models import davidnet, fastnet  # noqa: F401
-    from davidnet_keras.training import losses, momentum_sgd, muon  # noqa: F401
+    from davidnet_keras.models import davidnet, fastnet  # noqa: F401  registered for Keras by this
 
     try:
         with warnings.catch_warnings():
