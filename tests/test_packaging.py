@@ -2,11 +2,13 @@
 
 import ast
 import configparser
+import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "davidnet_keras", "callbacks")
 WHERE = "import davidnet_keras, davidnet_callbacks as c; print(davidnet_keras.__file__); print(c.__file__)"
+TYPED = {"davidnet_keras/py.typed", "davidnet_callbacks/py.typed"}
 USE = "from davidnet_callbacks import PiecewiseLinear; from davidnet_keras import Recipe; print(Recipe().epochs)"
 
 
 def run(*command, cwd):
-    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True)
+    around = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, env=around)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.split()
 
@@ -52,6 +56,19 @@ def install(environment, *what, cwd):
     run(sys.executable, "-m", "pip", "--python", environment, "install", *options, *what, cwd=cwd)
 
 
+def modules(root):
+    """The path that every module of ours is imported by, of all rooms."""
+    found = {path.relative_to(root).as_posix() for path in (root / "davidnet_keras").rglob("*.py")}
+    return found | {f"davidnet_{path.relative_to(root).as_posix()}" for path in (root / "callbacks").rglob("*.py")}
+
+
+def test_every_folder_of_modules_is_a_listed_package():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    listed = set(config["options"]["packages"].split())
+    assert listed == {str(Path(module).parent).replace("/", ".") for module in modules(ROOT)}
+
+
 @pytest.mark.parametrize("way", ["plain", "editable", "wheel"])
 def test_an_installation_works_from_the_checkout_and_from_elsewhere(way, checkout, environment, tmp_path):
     elsewhere = tmp_path / "elsewhere"
@@ -60,7 +77,10 @@ def test_an_installation_works_from_the_checkout_and_from_elsewhere(way, checkou
         options = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path / "dist")
         run(sys.executable, "-m", "pip", "wheel", *options, ".", cwd=checkout)
         shutil.rmtree(checkout)
-        install(environment, *(tmp_path / "dist").glob("*.whl"), cwd=elsewhere)
+        (wheel,) = (tmp_path / "dist").glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            assert modules(ROOT) | TYPED <= set(archive.namelist())
+        install(environment, wheel, cwd=elsewhere)
         places = [elsewhere]
     else:
         install(environment, *(["--editable", "."] if way == "editable" else ["."]), cwd=checkout)
@@ -84,7 +104,7 @@ def declared():
 @pytest.mark.parametrize("folder", ["davidnet_keras", "callbacks"])
 def test_every_import_is_declared(folder):
     allowed = declared() | set(sys.stdlib_module_names) | {"davidnet_keras", "davidnet_callbacks", "IPython"}
-    for path in (ROOT / folder).glob("*.py"):
+    for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:

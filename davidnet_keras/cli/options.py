@@ -138,7 +138,7 @@ def add_data(parser):
     """Add the flags that say where the pictures come from."""
     names = Literal[datasets.names()]
     parser.flag("dataset", "cifar10", "pictures to learn; shapes is drawn, the others are downloaded", names, "data")
-    parser.flag("labels", "fine", "of cifar100: 100 fine or 20 coarse classes", Literal["fine", "coarse"], "data")
+    parser.flag("labels", "fine", "of cifar100: 100 fine or 20 coarse classes", Literal["fine", "coarse"], "data", True)
     parser.flag("data_dir", None, DATA_DIR, str | None, "data", metavar="PATH")
 
 

@@ -36,7 +36,7 @@ def refused(capsys, *argv):
 
 def test_help_explains_every_setting_and_does_not_import_tensorflow():
     program = (
-        "import sys; sys.argv = ['davidnet', '--help']\n"
+        "import sys; sys.argv = ['davidnet', '--help-all']\n"
         "from davidnet_keras.cli.main import main\n"
         "try: main()\n"
         "except SystemExit as end: code = end.code\n"

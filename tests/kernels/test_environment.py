@@ -1,0 +1,47 @@
+"""Which backend Keras is going to use, and what is said of another than TensorFlow."""
+
+import json
+import sys
+
+import pytest
+
+from davidnet_keras import UserError
+from davidnet_keras.kernels.environment import check_backend
+
+
+@pytest.fixture
+def before_keras(monkeypatch, tmp_path):
+    """As in a new process: Keras is not imported yet, and its settings are those of an empty folder."""
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    return tmp_path / "keras.json"
+
+
+def test_tensorflow_is_accepted_however_it_is_asked_for(before_keras, monkeypatch):
+    check_backend()
+    before_keras.write_text("no JSON")  # Keras ignores it
+    check_backend()
+    before_keras.write_text(json.dumps({"backend": "jax"}))
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")  # goes before the file
+    check_backend()
+    monkeypatch.setenv("KERAS_BACKEND", "")  # as if it were not set
+    before_keras.write_text(json.dumps({"backend": "tensorflow"}))
+    check_backend()
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch", "nonsense"])
+def test_another_backend_is_refused_by_the_variable_or_the_file_that_names_it(before_keras, monkeypatch, backend):
+    before_keras.write_text(json.dumps({"backend": backend}))
+    with pytest.raises(UserError, match=rf'keras.json says "backend": "{backend}"; .*set KERAS_BACKEND=tensorflow'):
+        check_backend()
+    before_keras.unlink()
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    with pytest.raises(UserError, match=rf"KERAS_BACKEND says {backend}; set KERAS_BACKEND=tensorflow"):
+        check_backend()
+
+
+def test_channels_first_is_refused(before_keras):
+    before_keras.write_text(json.dumps({"image_data_format": "channels_first"}))
+    with pytest.raises(UserError, match=r'keras.json says "image_data_format": "channels_first"; change that'):
+        check_backend()
