@@ -45,7 +45,7 @@ _NAMES = {
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_HOMES)
 # Modules that need no TensorFlow.
-_ANY_BACKEND = {"data.cifar", "data.datasets", "data.pictures", "data.shapes", "errors", "kernels.environment", "recipe"}
+_ANY_BACKEND = "data.cifar data.datasets data.pictures data.shapes errors kernels.environment recipe".split()
 
 
 def __getattr__(name: str) -> object:
