@@ -45,14 +45,14 @@ _NAMES = {
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_HOMES)
 # Modules that need no TensorFlow.
-_ANY_BACKEND = "data.cifar data.datasets data.pictures data.shapes errors kernels.environment recipe".split()
+_PORTABLE = ("data.cifar", "data.datasets", "data.pictures", "data.shapes", "errors", "kernels.environment", "recipe")
 
 
 def __getattr__(name: str) -> object:
     # Lazy, so that `--help` and the recipes do not wait for TensorFlow.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _HOMES[name] not in _ANY_BACKEND:
+    if _HOMES[name] not in _PORTABLE:
         importlib.import_module(f"{__name__}.kernels.environment").check_backend()
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 

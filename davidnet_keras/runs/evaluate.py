@@ -13,7 +13,6 @@ from davidnet_callbacks import atomic_write
 from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
 from davidnet_keras.runs.conditions import load_data
-from davidnet_keras.runs.conditions import load_data
 from davidnet_keras.runs.evaluation_figures import confusion_figure, mistakes_figure
 from davidnet_keras.runs.trained_run import open_run
 
