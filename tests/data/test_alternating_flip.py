@@ -116,6 +116,17 @@ def test_one_picture_without_a_batch_is_a_batch_of_one():
         np.testing.assert_array_equal(AlternatingFlip()(x[index], origin=BatchOrigin(index, 1)), whole[index])
 
 
+def test_arrays_and_lists_pass_through_call_and_stateless_call():
+    x, _ = arrays()
+    layer, origin = Augmentation([AlternatingFlip()]), BatchOrigin(list(range(N)), 1)
+    expected = layer(x, origin=origin)
+    assert not np.array_equal(expected, x)
+    np.testing.assert_array_equal(layer.call(x, origin=origin), expected)
+    np.testing.assert_array_equal(layer.call(x.tolist(), origin=origin), expected)
+    state = [variable.numpy() for variable in layer.non_trainable_variables]
+    np.testing.assert_array_equal(layer.stateless_call([], state, x, origin=origin)[0], expected)
+
+
 def test_a_saved_layer_comes_back(tmp_path):
     layer = Augmentation([RandomCrop(1), AlternatingFlip(seed=4)], seed=2)
     inputs = keras.Input((4, 5, 3), dtype="uint8")

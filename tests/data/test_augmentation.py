@@ -182,6 +182,22 @@ def test_one_picture_without_a_batch_is_a_batch_of_one(layer):
     np.testing.assert_array_equal(layer(image[0], seed=SEED), layer(image, seed=SEED)[0])
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_arrays_and_lists_pass_through_call_and_stateless_call(layer, dtype):
+    """As through Keras's own layers, which convert them."""
+    images = pictures(dtype=dtype)
+    expected = layer(images, seed=SEED)
+    for given in (images, tf.constant(images)):
+        for out in (layer.call(given, seed=SEED), layer.stateless_call([], [*layer.non_trainable_variables], given)[0]):
+            assert tf.is_tensor(out) and out.dtype == dtype and out.shape == images.shape
+        np.testing.assert_array_equal(layer.call(given, seed=SEED), expected)
+        np.testing.assert_array_equal(layer.call(given, training=False), images)
+        np.testing.assert_array_equal(layer.call(given[0], seed=SEED), layer(given[:1], seed=SEED)[0])
+    listed = layer.call(pictures().tolist(), seed=SEED)
+    assert listed.dtype == "int32"
+    np.testing.assert_array_equal(listed, layer(pictures(), seed=SEED))
+
+
 # --- the draws ---
 
 
