@@ -1,8 +1,8 @@
-"""Arrays that TensorFlow can hold without a copy of its own."""
+"""Arrays that TensorFlow holds without a copy of its own: of CIFAR-10, 184 MB."""
 
 import numpy as np
 
-ALIGNMENT = 64  # bytes: a tensor of another beginning is copied. NumPy's large arrays begin 16 bytes into a page
+ALIGNMENT = 64  # bytes: TensorFlow copies what begins elsewhere, and NumPy's large arrays begin 16 bytes into a page
 
 
 def aligned_empty(shape, dtype):
@@ -12,10 +12,3 @@ def aligned_empty(shape, dtype):
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)
-
-
-def aligned_rows(array, indices):
-    """`array[indices]` for indices along the first axis, in memory that begins at a multiple of 64 bytes."""
-    rows = aligned_empty((len(indices), *array.shape[1:]), array.dtype)
-    rows[:] = array[indices]
-    return rows

@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 import filelock
-import numpy as np
 
 from davidnet_keras.data.cifar_files import Layout, read_files
-from davidnet_keras.data.datasets import CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_COARSE_CLASSES
+from davidnet_keras.data.datasets import CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_COARSE_CLASSES, Arrays
 from davidnet_keras.errors import DataError
 
 __all__ = ["CIFAR10_CLASSES", "CIFAR100_CLASSES", "CIFAR100_COARSE_CLASSES", "load_cifar10", "load_cifar100"]
@@ -34,9 +33,6 @@ CIFAR100 = Layout(
     label_key="fine_labels",
     classes=100,
 )
-
-
-Arrays = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def load_cifar10(data_dir: str | os.PathLike | None = None) -> Arrays:

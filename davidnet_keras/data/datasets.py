@@ -1,10 +1,16 @@
 """The list of data sets: their classes, and how each is loaded. It needs no NumPy until something is loaded."""
 
 import dataclasses
+import functools
+import os
 import zlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from davidnet_keras.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _CIFAR100_NAMES = """
@@ -26,28 +32,25 @@ CIFAR100_COARSE_CLASSES = tuple(_COARSE_NAMES.split())
 SHAPES_CLASSES = ("circle", "square", "triangle", "star", "heart", "crescent", "cross", "arrow", "flower", "drop")
 
 
-def _load_cifar10(data_dir):
-    from davidnet_keras.data.cifar import load_cifar10
-
-    return load_cifar10(data_dir)
+Arrays: TypeAlias = "tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]"
 
 
-def _load_cifar100(data_dir):
-    from davidnet_keras.data.cifar import load_cifar100
+def _cifar10(data_dir):
+    from davidnet_keras.data import cifar
 
-    return load_cifar100(data_dir)
-
-
-def _load_cifar100_coarse(data_dir):
-    from davidnet_keras.data.cifar import load_cifar100
-
-    return load_cifar100(data_dir, label_mode="coarse")
+    return cifar.load_cifar10(data_dir)
 
 
-def _load_shapes(data_dir):
-    from davidnet_keras.data.shapes import load_shapes
+def _cifar100(data_dir, label_mode="fine"):
+    from davidnet_keras.data import cifar
 
-    return load_shapes()
+    return cifar.load_cifar100(data_dir, label_mode)
+
+
+def _shapes(data_dir):
+    from davidnet_keras.data import shapes
+
+    return shapes.load_shapes()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +62,10 @@ class DataSet:
 
 
 DATASETS = {
-    "cifar10": DataSet(CIFAR10_CLASSES, _load_cifar10),
-    "cifar100": DataSet(CIFAR100_CLASSES, _load_cifar100),
-    "cifar100-coarse": DataSet(CIFAR100_COARSE_CLASSES, _load_cifar100_coarse),
-    "shapes": DataSet(SHAPES_CLASSES, _load_shapes),
+    "cifar10": DataSet(CIFAR10_CLASSES, _cifar10),
+    "cifar100": DataSet(CIFAR100_CLASSES, _cifar100),
+    "cifar100-coarse": DataSet(CIFAR100_COARSE_CLASSES, functools.partial(_cifar100, label_mode="coarse")),
+    "shapes": DataSet(SHAPES_CLASSES, _shapes),
 }
 
 
@@ -96,7 +99,7 @@ def num_classes(name: str) -> int:
     return len(class_names(name))
 
 
-def load(name: str, data_dir=None):
+def load(name: str, data_dir: str | os.PathLike | None = None) -> Arrays:
     """Load a data set by name: `((x_train, y_train), (x_test, y_test))`.
 
     Raises:
@@ -114,7 +117,7 @@ def is_cached(name: str) -> bool:
     return layout is None or cifar.is_cached(layout)
 
 
-def held_out(data, count: int):
+def held_out(data: Arrays, count: int) -> Arrays:
     """Set training pictures aside as the test set, so that settings can be chosen without the real one.
 
     Args:
@@ -126,25 +129,29 @@ def held_out(data, count: int):
     """
     import numpy as np
 
-    from davidnet_keras.data.aligned import aligned_rows
+    from davidnet_keras.data.aligned import aligned_empty
 
     if not count:
         return data
     x, y = data[0]
     if count >= len(x):
         raise UserError(f"Hold out fewer than the {len(x)} training pictures. Received: hold_out={count}")
+
+    def take(array, rows):
+        return array.take(rows, 0, aligned_empty((len(rows), *array.shape[1:]), array.dtype), mode="clip")
+
     kept, out = np.split(np.random.default_rng(0).permutation(len(x)), [len(x) - count])
-    return tuple((aligned_rows(x, rows), aligned_rows(y, rows)) for rows in (kept, out))
+    return (take(x, kept), take(y, kept)), (take(x, out), take(y, out))
 
 
-def check_batch_size(batch_size: int, data) -> None:
+def check_batch_size(batch_size: int, data: Arrays) -> None:
     """Raise UserError for a batch larger than the training set: rate and decay would be scaled for absent pictures."""
     pictures = len(data[0][0])
     if batch_size > pictures:
         raise UserError(f"The batch size {batch_size} is more than the {pictures} training pictures; lower it.")
 
 
-def fingerprint(data) -> dict:
+def fingerprint(data: Arrays) -> dict[str, int | str]:
     """Sizes and checksum that identify the pictures and labels of a data set."""
     import numpy as np
 

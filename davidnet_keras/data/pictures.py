@@ -157,7 +157,7 @@ def _small_picture(path, image, fit, size):
         small, guessed_white = _eight_bits(image, tags, size)
     elif image.has_transparency_data:
         # Laying the small picture on the background costs less memory; resizing weighs colours by their opacity.
-        small = _resize(_with_alpha(image), size)
+        small = _resize(_with_alpha(image), size).convert("RGBA")
         small = Image.alpha_composite(Image.new("RGBA", small.size, BACKGROUND), small)
     else:
         small = _resize(image.convert("RGB"), size)
@@ -181,7 +181,7 @@ def _with_alpha(image):
     grey = np.asarray(image)
     opaque = (grey != image.info["transparency"]).astype(np.uint8) * 255
     bands = [Image.fromarray(band) for band in ((grey >> 8).astype(np.uint8), opaque)]
-    return Image.merge("LA", bands).convert("RGBA")
+    return Image.merge("LA", bands)
 
 
 def _resize(image, size):

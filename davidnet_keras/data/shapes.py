@@ -1,12 +1,11 @@
-"""The embedded data set: small colour images of ten shapes, drawn from a seed instead of downloaded."""
-
-import operator
+"""The built-in data set: small colour images of ten shapes, drawn from a seed instead of downloaded."""
 
 import numpy as np
 
 from davidnet_keras.data.aligned import aligned_empty
-from davidnet_keras.data.datasets import SHAPES_CLASSES
+from davidnet_keras.data.datasets import SHAPES_CLASSES, Arrays
 from davidnet_keras.data.outlines import REACH, STEPS, distance_tables
+from davidnet_keras.errors import whole_number
 
 SIZE = 32
 # Images are drawn this many at a time, each block with a generator of its own: the first images of a large set are
@@ -14,43 +13,32 @@ SIZE = 32
 BLOCK = 50
 
 
-def load_shapes(train=2_500, test=1_000, seed=0):
+def load_shapes(train: int = 2_500, test: int = 1_000, seed: int = 0) -> Arrays:
     """Draw images of ten shapes: `SHAPES_CLASSES`, each as often as the others.
 
-    A shape is filled, striped, rimmed or a mere outline. Its place, size, rotation, proportions, colours and shadow
-    vary, and so do the background, the light, the noise and the clutter around it. Colour says nothing about the
-    class, and no class is the mirror image of another. Logistic regression on the pixels of the default training set
-    gets 16 % of the default test set right.
+    A shape is filled, striped, rimmed or only an outline. Position, size, rotation, proportions, colours, shadow,
+    background, light, noise and clutter vary. Colour says nothing about the class, and no class is the mirror image of
+    another. Logistic regression on the pixels gets 16 % of the default test set right (benchmarks/linear_on_shapes.py).
 
     Shapes: images (N, 32, 32, 3) `uint8`, labels (N,) `int64`.
 
     Args:
-        train: Number of training images, 1 or more. Default 2,500.
-        test: Number of test images, 1 or more, different from all training images. Default 1,000.
-        seed: Integer, 0 or more. The same seed gives the same images, and more of them begin with the same ones.
+        train: number of training images, 1 or more. Default 2,500.
+        test: number of test images, 1 or more, different from all training images. Default 1,000.
+        seed: 0 or more. The same seed gives the same images, and a larger set begins with those of a smaller one.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`. A `train_dataset` or `test_dataset` made from them holds no copy: do not
         change them while it is in use.
 
     Raises:
-        ValueError: A number is not an integer or too small.
+        ValueError: a number is too small or not whole.
 
     Example: `(x_train, y_train), (x_test, y_test) = load_shapes(train=1_000, test=200, seed=1)`
     """
-    train, test = _checked("train", train, 1), _checked("test", test, 1)
-    seed = _checked("seed", seed, 0)
+    train, test = whole_number("train", train, 1), whole_number("test", test, 1)
+    seed = whole_number("seed", seed, 0)
     return _split(train, (seed, 0)), _split(test, (seed, 1))
-
-
-def _checked(name, value, least):
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least:
-        raise ValueError(f"{name} must be an integer of {least} or more. Received: {name}={value!r}")
-    return number
 
 
 def _split(count, key):

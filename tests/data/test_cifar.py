@@ -114,7 +114,7 @@ def test_reader_agrees_with_pickle(protocol):
     text = ["å", b"bytes", b"\x00\xff" * 200, "long " * 100, b"b" * 70_000]
     value = {
         "integers": [0, 255, 256, 70_000, -3, 2**40],
-        "nested": {"tuple": (1, (2, 3), ()), "flags": [True, False, None]},
+        "nested": {"tuple": (1, (2, 3), ()), "flags": [True, False, None], "float": 0.25},
     }
     arrays = {
         "f": np.asfortranarray(np.arange(6).reshape(2, 3)),

@@ -160,7 +160,7 @@ def test_signed_distance_of_a_square():
 )
 def test_bad_numbers_are_refused(arguments):
     (name,) = arguments
-    with pytest.raises(ValueError, match=rf"{name} must be an integer.*Received: {name}="):
+    with pytest.raises(ValueError, match=rf"`{name}` must be a whole number.*Received: {name}="):
         load_shapes(**arguments)
 
 
