@@ -1,12 +1,12 @@
-"""What each ingredient of the fast recipe is worth: every one of them taken away once, several seeds each.
+"""Measure what each ingredient of the fast recipe is worth by removing one at a time, with several seeds each.
 
     python benchmarks/ablation.py --data-dir DIR --output FOLDER               # 12 settings x 2 seeds, 4 epochs
     python benchmarks/ablation.py --dataset shapes --batch-size 100 --hold-out 500 --output FOLDER
 
-Trained on 45,000 training pictures and tested on the other 5,000, never on the test set. All settings get their first
-seed before any gets its second. Where FOLDER holds runs already, it goes on with them. It writes `ablation.md`, a
-table, and `ablation.png`, and rewrites both after each run. Processes with the same FOLDER share the settings among
-them; one for each core gets more done than one on all of them:
+Trains on 45,000 training pictures and tests on the other 5,000; the test set is not used. Every setting runs its first
+seed before any runs its second. Runs that FOLDER already holds are kept and continued. After each run, the table
+`ablation.md` and the plot `ablation.png` are rewritten. Processes with the same FOLDER divide the settings among
+themselves; one process per core is faster than one process on all cores:
 
     for core in 0 1; do taskset -c $core python benchmarks/ablation.py --data-dir DIR --output FOLDER & done; wait
 """
@@ -31,14 +31,15 @@ from davidnet_keras.errors import FolderInUse  # noqa: E402
 from davidnet_keras.runs.series_folder import SeriesFolder  # noqa: E402
 
 FAST = RECIPES["fast"]
-# airbench94's own training, for 1,024 pictures a step: what Muon takes the place of. `torch_airbench.py` has it too.
+# airbench94's own optimizer settings for batches of 1,024, which Muon replaces; `torch_airbench.py` uses them too.
 SGD = {
     "optimizer": "sgd",
     "batch_size": 1024,
     "learning_rate": 1.5,
     "bias_rate": 64 * 1.5,
     "whiten_rate": 1.5,
-    "head_rate": 1.5 * (256 / 9) ** 2,  # its logits are divided by 9, ours by 256, and its head begins so much smaller
+    "head_rate": 1.5
+    * (256 / 9) ** 2,  # its logits are divided by 9, ours by 256; its head starts smaller by that ratio
     "momentum": 0.85,
     "weight_decay": 0.0153 / 11.5,
     "start_rate": 0.2,
@@ -69,21 +70,23 @@ def lookahead(seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="cifar10", help="cifar10, cifar100 or shapes (default: cifar10)")
-    parser.add_argument("--data-dir", help="where it is, as for python -m davidnet_keras")
-    parser.add_argument("--epochs", type=int, default=4, help="of each run (default: 4)")
+    parser.add_argument("--data-dir", help="where the data set is, as for python -m davidnet_keras")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs of each run (default: 4)")
     parser.add_argument("--runs", type=int, default=2, help="seeds of each setting (default: 2)")
-    parser.add_argument("--hold-out", type=int, default=5000, help="training pictures to test on (default: 5000)")
-    parser.add_argument("--batch-size", type=int, help="pictures a step (default: the setting's)")
-    parser.add_argument("--width", type=int, default=FAST.width, help=f"of the network (default: {FAST.width})")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the runs, the table and the picture")
+    parser.add_argument(
+        "--hold-out", type=int, default=5000, help="training pictures to hold out for the test (default: 5000)"
+    )
+    parser.add_argument("--batch-size", type=int, help="pictures per step (default: the setting's)")
+    parser.add_argument("--width", type=int, default=FAST.width, help=f"width of the network (default: {FAST.width})")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the runs, the table and the plot")
     options = parser.parse_args()
     for runs in range(1, options.runs + 1):
         for name in WITHOUT:
             try:
                 train_setting(name, runs, options)
             except FolderInUse:
-                continue  # another process is at it
-            with filelock.FileLock(options.output / ".lock"):  # or an older view might be written over a newer one
+                continue  # another process is training it
+            with filelock.FileLock(options.output / ".lock"):  # otherwise an older table could overwrite a newer one
                 results = {name: made for name in WITHOUT if (made := finished(name, options))}
                 if WHOLE in results:  # what the others are compared with
                     write(options, results)
@@ -105,7 +108,7 @@ def folder_of(name, options):
 
 
 def train_setting(name, runs, options):
-    """Train a setting until it has so many runs at least; those that are there already are not made again."""
+    """Train a setting until it has at least `runs` runs, counting those that exist."""
     folder = folder_of(name, options)
     wanted, callbacks = recipe(name, options), lookahead if "Lookahead" in name else None
     if not folder.exists(folder.path):
@@ -123,7 +126,7 @@ def finished(name, options):
 
 
 def write(options, results):
-    """The table and the picture of the runs so far, {setting: list of results}."""
+    """Write the table and the plot of the runs so far, {setting: list of results}."""
     data = f"{options.dataset}, {options.epochs} epochs, tested on {options.hold_out:,} training pictures kept back"
     with atomic_write(options.output / "ablation.md") as temporary:
         temporary.write_text(f"{data}\n\n{table(results)}")
@@ -132,7 +135,7 @@ def write(options, results):
 
 
 def table(results):
-    """The settings as Markdown: accuracies, what they lose against the whole recipe, how long they took beside it."""
+    """The settings as a Markdown table: accuracies, points lost and relative training time against the whole recipe."""
     whole = results[WHOLE]
     lines = ["| setting | 6 views | each run | one view | points lost | training time |", "|---|---|---|---|---|---|"]
     for name, runs in results.items():
@@ -151,7 +154,7 @@ def mean(runs, name):
 
 
 def picture(results, data):
-    """A row a setting: the mean of its accuracies with six views, and each run as a dot, the worst setting below."""
+    """Plot one row per setting, the worst at the bottom: mean accuracy with six views, and each run as a dot."""
     order = sorted(results, key=lambda name: -mean(results[name], "accuracy_views"))
     figure = Figure(figsize=(8.6, 1.1 + 0.34 * len(order)), layout="constrained")
     axes = figure.add_subplot()

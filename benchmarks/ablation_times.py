@@ -1,12 +1,12 @@
-"""What each ingredient of the fast recipe costs: the train steps of ablation.py's settings, timed by turns.
+"""Time the train step of each setting of ablation.py, to see what each ingredient of the fast recipe costs.
 
     python benchmarks/ablation_times.py
 
-Each setting trains some steps of its own batch size through `model.fit`, augmentation included, then the next one does,
-all of them again and again in one process, so that a machine whose speed rises and falls favours none. It prints a
-Markdown table: seconds a thousand pictures, and their ratio to the whole recipe's in the same round. Pictures are noise
-and the rate next to nothing: neither changes the time. The step is that of the first epochs, in which the first bias is
-trained. Lookahead, an average at every fifth step, is left out.
+In every round, each setting trains a few steps of its own batch size through `model.fit`, augmentation included. All
+run in one process, so that changes in the machine's speed favour none. It prints a Markdown table: seconds per thousand
+pictures, and their ratio to the whole recipe's in the same round. The pictures are noise and the learning rate is tiny;
+neither changes the time. The step is that of the first epochs, in which the first bias is trained. Lookahead, an
+average at every fifth step, is left out.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import platform
 import statistics
 import sys
 
-from ablation import FAST, WHOLE, WITHOUT, recipe  # first: it sets TensorFlow's kernels up
+from ablation import FAST, WHOLE, WITHOUT, recipe  # first: it sets up TensorFlow's kernels
 
 import keras  # isort: skip
 import numpy as np
@@ -30,10 +30,12 @@ SETTINGS = [name for name in WITHOUT if "Lookahead" not in name]
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each setting (default: 3)")
-    parser.add_argument("--steps", type=int, default=2, help="steps counted of a turn, after one not (default: 2)")
-    parser.add_argument("--batch-size", type=int, help="pictures a step (default: the setting's)")
-    parser.add_argument("--width", type=int, default=FAST.width, help=f"of the network (default: {FAST.width})")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds (default: 3)")
+    parser.add_argument(
+        "--steps", type=int, default=2, help="timed steps per round, after one warm-up step (default: 2)"
+    )
+    parser.add_argument("--batch-size", type=int, help="pictures per step (default: the setting's)")
+    parser.add_argument("--width", type=int, default=FAST.width, help=f"width of the network (default: {FAST.width})")
     parser.set_defaults(epochs=FAST.epochs, hold_out=0)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -51,7 +53,7 @@ def main():
 
 
 class Turns:
-    """One setting's model, trained a few steps at a time; `seconds` a thousand pictures, the median of each turn."""
+    """One setting's model, trained a few steps at a time; `seconds` per thousand pictures, the median of each round."""
 
     def __init__(self, name, pictures, options):
         self.recipe, self.steps, self.seconds = recipe(name, options), options.steps, []
@@ -69,8 +71,8 @@ class Turns:
 
 
 def table(seconds):
-    """The settings as Markdown, {setting: seconds a thousand pictures, one a round}."""
-    lines = ["| setting | seconds a thousand pictures | beside the whole recipe |", "|---|---|---|"]
+    """The settings as a Markdown table, from {setting: seconds per thousand pictures, one value per round}."""
+    lines = ["| setting | seconds per thousand pictures | relative to the whole recipe |", "|---|---|---|"]
     for name, rounds in seconds.items():
         ratios = [mine / whole for mine, whole in zip(rounds, seconds[WHOLE], strict=True)]
         spread = "" if name == WHOLE else f" ({min(ratios):.2f} to {max(ratios):.2f})"

@@ -1,10 +1,10 @@
-"""Time everything that has a peer, in turns, and write one table to docs/results/bench/README.md.
+"""Time everything that has something to compare with, and write one table to docs/results/bench/README.md.
 
-    make bench                                        # some twenty minutes on two cores; leave the machine alone
+    make bench                                        # about twenty minutes on two cores; run nothing else
 
-Each program runs in a process of its own. The steps go round `--rounds` times, so that a slow minute of the machine
-falls on ours and on the peers alike. PyTorch counts in the fastest of its modes. A step's GFLOP/s count the arithmetic
-of the plain algorithm, 2.27 GFLOP a picture. Beside the table it draws `profile.png`, where the step's time goes.
+Each program runs in its own process. The step benchmarks are repeated `--rounds` times, so that slow minutes affect all
+programs alike. The ratios use PyTorch's fastest mode. GFLOP/s count every convolution at its textbook cost, 2.27 GFLOP
+per picture. It also draws `profile.png`, which shows where the time of a step goes.
 """
 
 import argparse
@@ -20,18 +20,20 @@ from figures import Figure, read
 from davidnet_keras.precision import BFLOAT16_FLAGS, cpu_flags
 
 HERE = Path(__file__).parent
-GFLOP = 6 * 0.379  # a picture's train step
-# A step's gigabytes are given back to the system and fetched again, page by page, unless malloc keeps them.
+GFLOP = 6 * 0.379  # one picture's train step
+# Otherwise malloc returns a step's gigabytes to the system and fetches them again page by page.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
-NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}  # which only some of the programs would use
+NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}  # only some of the programs would use one
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=2, help="times each step is measured (default: 2)")
-    parser.add_argument("--steps", type=int, default=3, help="steps a time (default: 3)")
-    parser.add_argument("--batch-size", type=int, default=512, help="pictures a step (default: 512)")
-    parser.add_argument("--output", default=HERE.parent / "docs/results/bench/README.md", type=Path, help="the table")
+    parser.add_argument("--rounds", type=int, default=2, help="repetitions of the step benchmarks (default: 2)")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps per round (default: 3)")
+    parser.add_argument("--batch-size", type=int, default=512, help="pictures per step (default: 512)")
+    parser.add_argument(
+        "--output", default=HERE.parent / "docs/results/bench/README.md", type=Path, help="file for the table"
+    )
     arguments = parser.parse_args()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     size = ["--batch-size", str(arguments.batch_size), "--steps", str(arguments.steps)]
@@ -42,21 +44,21 @@ def main():
             settings = [*size, *kind]
             autocast = ["--bfloat16"] if BFLOAT16_FLAGS & cpu_flags() else []
             collect(figures, "train_step.py", *settings)
-            for layout in ("channels_first", "channels_last"):  # a process each, for the peak of its memory
+            for layout in ("channels_first", "channels_last"):  # one process each, for its peak memory
                 collect(figures, "torch_step.py", *settings, *autocast, "--layout", layout)
             collect(figures, "train_step.py", *settings, "--stock")
     collect(figures, "pipeline.py")
     collect(figures, "pipeline.py", "--memory")
     collect(figures, "loop.py", "--batch-size", str(arguments.batch_size))
     profile = ["--batch-size", str(arguments.batch_size), "--output", str(arguments.output.parent / "profile.png")]
-    collect({}, "profile_step.py", *profile)  # its figures are in its picture
+    collect({}, "profile_step.py", *profile)  # its figures are in its plot
     text = table(figures, arguments.batch_size) + "\n![Where the time of a step goes](profile.png)\n"
     arguments.output.write_text(text)
     print(text)
 
 
 def collect(figures, program, *words):
-    """Run one of the programs here and add its figures to those of the rounds before."""
+    """Run one of the programs and add its figures to those of earlier rounds."""
     print("...", program, *words, file=sys.stderr, flush=True)
     done = subprocess.run(
         [sys.executable, HERE / program, "--json", *words],
@@ -72,7 +74,7 @@ def collect(figures, program, *words):
 
 
 def table(figures, batch_size):
-    """The figures as Markdown, with their conditions and the ratios that they are about."""
+    """The figures and ratios as Markdown tables, with hardware and versions."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "torch", "numpy"))
     features = sorted({"avx512f", "avx512_vnni", *BFLOAT16_FLAGS} & cpu_flags())
     lines = [
@@ -93,7 +95,7 @@ def table(figures, batch_size):
 
 
 def ratios(figures, batch_size):
-    """(name, ratio) of ours to each peer, and of what a run adds to its steps."""
+    """Yield (name, ratio): ours to each other program, and the overhead of a run's `fit`."""
     rates = {name: item.median for name, item in figures.items() if item.unit == "images/s"}
     ceiling = max(item.median for name, item in figures.items() if name.startswith("matrix product"))
     for kind in ("dropout 0.0", "dropout 0.05", "inference"):
@@ -112,12 +114,12 @@ def ratios(figures, batch_size):
             yield f"{name}: ours / the reference notebook", rate / reference
     bare, stock, run = (figures[f"empty step, {loop}"].median for loop in ("bare loop", "stock fit", "a run's fit"))
     yield "empty step: a run's fit / stock fit", run / stock
-    step = 1000 * batch_size / train - (stock - bare)  # milliseconds; the rate was taken inside a `fit`
+    step = 1000 * batch_size / train - (stock - bare)  # milliseconds; the rate was measured inside `fit`
     yield "a step of DavidNet with a run's fit / in a bare loop", (step + run - bare) / step
 
 
 def processor():
-    """The processor's name as Linux has it."""
+    """The processor's name, from Linux."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 

@@ -1,4 +1,4 @@
-"""Time a large matrix product in TensorFlow: what the processor can do at best.
+"""Time a large matrix product in TensorFlow, an upper bound for the processor's speed.
 
 python benchmarks/ceiling.py
 """

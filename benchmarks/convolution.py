@@ -1,4 +1,4 @@
-"""Time DavidNet's convolutions, forward and both gradients together, by every way there is.
+"""Time DavidNet's and FastNet's convolutions, forward and both gradients together, with every implementation.
 
 python benchmarks/convolution.py                     # float32, 128 pictures
 python benchmarks/convolution.py --dtype bfloat16
@@ -26,10 +26,10 @@ WAYS = (plain_conv2d, winograd_conv2d, small_map_conv2d)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dtype", default="float32", help="of the arithmetic (default: float32)")
+    parser.add_argument("--dtype", default="float32", help="dtype of the arithmetic (default: float32)")
     parser.add_argument("--batch-size", type=int, default=128, help="pictures (default: 128)")
     parser.add_argument("--times", type=int, default=5, help="repetitions (default: 5)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     arguments = parser.parse_args()
     for layer, (side, channels, filters) in SHAPES.items():
         shapes = (arguments.batch_size, side, side, channels), (3, 3, channels, filters)
@@ -41,7 +41,7 @@ def main():
 
 
 def milliseconds(way, x, kernel, dy, times):
-    """How long each repetition took, after one that compiles."""
+    """Time each repetition, after one that compiles."""
 
     @tf.function(autograph=False)
     def step(x, kernel, dy):

@@ -1,4 +1,4 @@
-"""What every program here measures and prints: a figure with its repetitions."""
+"""The figures that the benchmarks measure and print, each with its repetitions."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ import sys
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A named quantity, its unit and each repetition's value."""
+    """A named quantity with its unit and the value of each repetition."""
 
     name: str
     unit: str
@@ -25,16 +25,16 @@ class Figure:
 
 
 def show(figure):
-    """Print the figure: a line to read or, after --json, one for another program."""
+    """Print the figure as text or, with --json, as a JSON object."""
     print(json.dumps(dataclasses.asdict(figure)) if "--json" in sys.argv else figure, flush=True)
 
 
 def peak_memory():
-    """The most memory that this process has had at once, in megabytes."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    """The peak memory of this process in megabytes."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def read(text):
-    """The figures among a program's lines of output."""
+    """The figures in a program's output."""
     return [Figure(**json.loads(line)) for line in text.splitlines() if line.startswith("{")]

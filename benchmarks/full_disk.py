@@ -1,9 +1,9 @@
-"""Fill the disk under a run, and make its writes fail, then mend that and resume: nothing may be lost.
+"""Fill the disk of a run, or make its writes fail, then free the disk and resume: nothing may be lost.
 
-    python benchmarks/full_disk.py        # as root: the disk is a tmpfs of its own
+    python benchmarks/full_disk.py        # as root, to mount a tmpfs
 
-The run is that of kill_and_resume.py, by the command line. Each must end with one sentence and exit code 2, and go on,
-once there is room, to the same bits as a run that was never disturbed. Who may not mount gets the failing writes only.
+The run is that of kill_and_resume.py, from the command line. Each must stop with one sentence and exit code 2 and, once
+there is space, resume to the same bits as an undisturbed run. Users who may not mount test failing writes only.
 """
 
 import argparse
@@ -27,7 +27,7 @@ FLAGS = (
 
 
 def disturbed(run, log, disturb=None):
-    """Run the command line in a process of its own; (exit code, the lines of its error)."""
+    """Run the command line in its own process. Returns (exit code, lines of standard error)."""
 
     def command():
         if disturb is not None:
@@ -40,7 +40,7 @@ def disturbed(run, log, disturb=None):
 
 
 def fail_rename(number, error):
-    """Make the numbered write of a file fail at its last moment."""
+    """Make the write with this number fail just before it is complete."""
     rename, count = os.replace, 0
 
     def replace(source, target):
@@ -54,7 +54,7 @@ def fail_rename(number, error):
 
 
 def verdict(what, code, lines, run, folder, expected):
-    """Resume, compare and print. Returns whether all was as it should be."""
+    """Resume, compare and print. Returns whether everything was as expected."""
     log = folder / f"{run.name}.log"
     left = sorted(entry.name for entry in (run / "checkpoints").glob("*"))
     result = run.parent / f"{run.name}.json"
@@ -72,8 +72,12 @@ def verdict(what, code, lines, run, folder, expected):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--writes", type=int, nargs="+", default=[2, 3, 5, 8, 10], help="which writes fail, by number")
-    parser.add_argument("--rooms", type=int, nargs="+", default=[100, 200, 300, 400, 500], help="disks, in KiB")
+    parser.add_argument(
+        "--writes", type=int, nargs="+", default=[2, 3, 5, 8, 10], help="numbers of the writes that fail"
+    )
+    parser.add_argument(
+        "--rooms", type=int, nargs="+", default=[100, 200, 300, 400, 500], help="sizes of the disks in KiB"
+    )
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="full-disk-"))
     reference(folder)
@@ -88,7 +92,7 @@ def main():
         disk.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={room}k", "tmpfs", str(disk)]
         if subprocess.run(mount, capture_output=True).returncode:
-            print("No tmpfs can be mounted here: the full disk was not tried.")
+            print("Cannot mount a tmpfs: the full disk was not tested.")
             break
         try:
             run = disk / f"room{room}"
@@ -98,7 +102,7 @@ def main():
             count += 1
         finally:
             subprocess.run(["umount", str(disk)], check=True)
-    print(f"{good} of {count} as they should be")
+    print(f"{good} of {count} as expected")
     if good == count:
         shutil.rmtree(folder)
     return 0 if good == count else 1

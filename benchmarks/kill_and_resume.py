@@ -1,13 +1,13 @@
-"""Kill a run at random moments, resume it, and compare its end with that of a run that was never killed.
+"""Kill a run at random moments, resume it, and compare the result with that of a run that was never killed.
 
     python benchmarks/kill_and_resume.py --kills 30
 
-A short run on the embedded data set (width 2, a few pictures, everything else as always, with `--deterministic`) is
-sent SIGKILL: by turns while it trains, validates, writes a checkpoint and plots, at a random one of these moments and a
-random time into it; every fifth time at any time at all. Then `resume` finishes it. Equal means: the same bits in every
-weight and optimizer variable, and the same history.csv and log.tsv but for their columns of time.
+A short run on the embedded data set (width 2, a few pictures, `--deterministic`, everything else as usual) is killed by
+SIGKILL. The kills cycle through training, validation, writing a checkpoint and plotting, at a random occurrence and a
+random time into it; every fifth kill comes at an arbitrary time. Then `resume` finishes the run. Equal means the same
+bits in every weight and optimizer variable, and the same history.csv and log.tsv except for their time columns.
 
-Processes are forked from one that has imported TensorFlow and not used it yet, which spares ten seconds each.
+Processes are forked from one that has imported TensorFlow but not used it yet, which saves ten seconds each.
 """
 
 import argparse
@@ -39,7 +39,7 @@ PHASES = {"T": "training", "V": "validation", "C": "checkpoint", "P": "plotting"
 
 
 def few_pictures():
-    """Instead of all: 6 steps an epoch, 2 of the validation."""
+    """A small data set: 6 steps per epoch, 2 for validation."""
     return load_shapes(train=90, test=30)
 
 
@@ -71,7 +71,7 @@ def in_child(function, log, events=None):
 
 
 def report_phases(events):
-    """Wrap what does the work of each phase, so that its beginning and its end are told."""
+    """Wrap the functions of each phase so that they report when they begin and end."""
 
     def telling(letter, function):
         def wrapped(*args, **kwargs):
@@ -91,7 +91,7 @@ def report_phases(events):
         model.train_function = telling("T", model.train_function)
 
     def make_test_function(model, force=False):
-        # fit asks for it every epoch; once is enough.
+        # `fit` asks for it every epoch; once is enough.
         fresh = model.test_function is None
         make_test(model, force)
         if fresh:
@@ -104,17 +104,17 @@ def report_phases(events):
 
 
 def begin(run):
-    """A new run."""
+    """Start a new run."""
     return training.train(RECIPE, "shapes", run_dir=run, progress=False, checkpoint_every=CHECKPOINT_EVERY)
 
 
 def go_on(run):
-    """The rest of a run; a kill may have come before it had begun."""
+    """Finish a run, or start it if it was killed before it had begun."""
     return resuming.resume(run, progress=False) if (run / "recipe.json").exists() else begin(run)
 
 
 def result_of(train, run):
-    """Train, and put what makes two runs equal beside the run folder."""
+    """Train, and write what is compared between runs next to the run folder."""
     done = train(run)
     digest = hashlib.sha256()
     for variable in (*done.model.weights, *done.model.optimizer.variables):
@@ -125,13 +125,13 @@ def result_of(train, run):
 
 
 def wait(child):
-    """The exit code of a child: 128 more than the signal's number if one killed it."""
+    """The exit code of a child process: 128 plus the signal's number if a signal killed it."""
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return code if code >= 0 else 128 - code
 
 
 def reference(folder):
-    """Run once without a kill: ({letter: seconds that each of its events took}, seconds in all, the result)."""
+    """Run once without a kill. Returns ({letter: seconds of each event}, total seconds, the result)."""
     reader, writer = os.pipe()
     run = folder / "reference"
     began = time.perf_counter()
@@ -150,17 +150,17 @@ def reference(folder):
 
 
 def kill_once(folder, number, durations, whole, draw):
-    """Start a run, kill it, resume it. Returns (where it was killed, the checkpoints that it left, its result)."""
+    """Start a run, kill it, resume it. Returns (where it was killed, its remaining checkpoints, its result)."""
     letter = None if number % 5 == 4 else list(PHASES)[number % 5]
     event = draw.randrange(len(durations[letter])) if letter else 0
     delay = draw.uniform(0, durations[letter][event] if letter else whole)
     run, log = folder / f"run{number}", folder / f"run{number}.log"
-    while (last := run_and_kill(run, log, letter, event, delay)) is None:  # it was faster than the reference
+    while (last := run_and_kill(run, log, letter, event, delay)) is None:  # it finished before the kill
         shutil.rmtree(run)
         delay /= 2
     left = sorted(entry.name for entry in (run / "checkpoints").glob("epoch-*"))
     where = f"{1000 * delay:.0f} ms into {PHASES[letter]} {event + 1}" if letter else f"after {delay:.1f} s"
-    where += f", {'in' if last.isupper() else 'after'} {PHASES[last.upper()]}" if last else ", before any of these"
+    where += f", {'in' if last.isupper() else 'after'} {PHASES[last.upper()]}" if last else ", before any phase"
     code = wait(in_child(lambda: result_of(go_on, run), log))
     return where, left, None if code else json.loads(run.with_suffix(".json").read_text())
 
@@ -186,9 +186,9 @@ def run_and_kill(run, log, letter, event, delay):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=30, help="how many runs to kill")
-    parser.add_argument("--first", type=int, default=0, help="number of the first one, to do them in pieces")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--kills", type=int, default=30, help="runs to kill (default: 30)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first run, to split the job (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments (default: 0)")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="kill-and-resume-"))
     durations, whole, expected = reference(folder)

@@ -1,8 +1,8 @@
-"""How far a linear model gets on the embedded data set: multinomial logistic regression on the pixels.
+"""Measure the accuracy of multinomial logistic regression on the pixels of the embedded data set.
 
     python benchmarks/linear_on_shapes.py
 
-Prints the accuracy for each setting, then the best on the test set: chosen in the linear model's favour.
+Prints the accuracy of each setting, then the best on the test set, a choice that favours the linear model.
 """
 
 import itertools
@@ -16,13 +16,13 @@ RATES, DECAYS = (1e-3, 1e-2), (0.0, 0.3, 3.0)
 
 
 def standardized(x, mean, std):
-    """Pictures (N, 32, 32, 3) as rows (N, 3073) with a constant in the last column."""
+    """Flatten pictures (N, 32, 32, 3) to rows (N, 3073) with a constant last column."""
     rows = ((x - mean) / std).reshape(len(x), -1)
     return np.c_[rows, np.ones(len(x))].astype(np.float32)
 
 
 def train(inputs, labels, rate, decay, classes=10):
-    """The weights (3073, classes) after a rate that falls to 0 in a straight line."""
+    """Train the weights (3073, classes) with a learning rate that decays linearly to 0."""
     rng = np.random.default_rng(0)
     weights = np.zeros((inputs.shape[1], classes), np.float32)
     velocity = np.zeros_like(weights)

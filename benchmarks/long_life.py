@@ -1,9 +1,9 @@
-"""Train for very many short epochs, and watch memory, open files, the run folder and the time an epoch takes.
+"""Train for many short epochs, and watch memory, open files, the run folder and the time per epoch.
 
     python benchmarks/long_life.py --epochs 10000 --write docs/results/long-life
 
-Everything is as in any run: `train`, its data sets, callbacks, plots, checkpoints after each epoch. Only the network is
-a tiny one and the data set 8 pictures, so that an epoch is over in a fraction of a second.
+Everything is as in any run (`train`, data sets, callbacks, plots, a checkpoint after each epoch), except for a tiny
+network and a data set of 8 pictures, so that an epoch takes a fraction of a second.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from davidnet_keras.runs import train as training  # noqa: E402
 
 
 class Watch(keras.callbacks.Callback):
-    """Every so many epochs: what the process holds and what the folder takes."""
+    """Record the memory and open files of the process and the size of the run folder every `--every` epochs."""
 
     def __init__(self, run_dir, every, limit):
         super().__init__()
@@ -63,7 +63,7 @@ class Watch(keras.callbacks.Callback):
 
 
 def tiny_model(recipe, num_classes, data, precision):
-    """In place of DavidNet: its first layer and its train step, dropout, and a linear layer on 8 x 8 averages."""
+    """A replacement for DavidNet: its first layer and train step, dropout, and a linear layer on 8 x 8 averages."""
     images = keras.Input((32, 32, 3))
     normalize = Normalization(name="normalize")
     normalize.adapt(data[0][0])
@@ -76,13 +76,13 @@ def tiny_model(recipe, num_classes, data, precision):
 
 
 def resident_mib():
-    """The memory that the process holds now."""
+    """The resident memory of the process."""
     status = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
 
 
 def draw(rows):
-    """The figure: one panel for each thing watched."""
+    """Plot one panel per quantity."""
     figure = Figure((7, 8), layout="constrained")
     panels = {
         "memory_mib": "resident memory (MiB)",
@@ -101,7 +101,7 @@ def draw(rows):
 
 
 def seconds_to_draw(history):
-    """How long the curves of the whole history take to draw and to save."""
+    """Time drawing and saving the curves of the whole history."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         plot_history(history).savefig(Path(folder) / "curves.png")
@@ -111,9 +111,9 @@ def seconds_to_draw(history):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=10_000)
-    parser.add_argument("--every", type=int, default=100, help="epochs between two looks")
-    parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which to stop")
-    parser.add_argument("--write", type=Path, help="folder for the picture and the figures")
+    parser.add_argument("--every", type=int, default=100, help="epochs between two measurements (default: 100)")
+    parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which to stop (default: none)")
+    parser.add_argument("--write", type=Path, help="folder for the plot and the figures")
     options = parser.parse_args()
     pictures = shapes.load_shapes(train=8, test=8)
     shapes.load_shapes, build.build_model = lambda: pictures, tiny_model

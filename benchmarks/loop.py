@@ -1,10 +1,10 @@
-"""What `model.fit` and a run's default callbacks cost beside the step, and how soon the first step begins.
+"""Measure the overhead of `model.fit` and of a run's default callbacks, and the time to the first step.
 
     python benchmarks/loop.py
 
-A model whose step costs next to nothing is trained on the same batches in three ways, by turns: by its train function
-in a bare loop, by `fit` without callbacks, and as `davidnet_keras.train` does it, with everything that a run has.
-Then DavidNet is trained on the embedded data set by a new process, which is stopped after its second step.
+A model whose step costs almost nothing is trained on the same batches in three ways, alternately: with its train
+function in a bare loop, with `fit` without callbacks, and as `davidnet_keras.train` does, with everything in a run.
+Then new processes train DavidNet on the embedded data set and are stopped after the second step.
 """
 
 import argparse
@@ -54,7 +54,7 @@ train(Recipe(batch_size={batch_size}), "shapes", run_dir={run_dir!r}, callbacks=
 
 
 class Clock(keras.callbacks.Callback):
-    """When an epoch's steps began and ended, when its validation was over, when the callbacks before it were done."""
+    """Record when an epoch's steps began and ended, when validation ended and when the earlier callbacks returned."""
 
     def __init__(self):
         super().__init__()
@@ -77,18 +77,18 @@ class Clock(keras.callbacks.Callback):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="times each loop is measured (default: 5)")
-    parser.add_argument("--steps", type=int, default=1000, help="steps of an epoch (default: 1000)")
+    parser.add_argument("--rounds", type=int, default=5, help="repetitions of each loop (default: 5)")
+    parser.add_argument("--steps", type=int, default=1000, help="steps per epoch (default: 1000)")
     parser.add_argument("--starts", type=int, default=3, help="processes started (default: 3)")
-    parser.add_argument("--batch-size", type=int, default=512, help="pictures of their steps (default: 512)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--batch-size", type=int, default=512, help="batch size of these processes (default: 512)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     arguments = parser.parse_args()
     loops(arguments.rounds, arguments.steps)
     starts(arguments.starts, arguments.batch_size)
 
 
 def loops(rounds, steps):
-    """Print what a step takes in each loop, and what a run does between two epochs."""
+    """Print the time per step of each loop, and what a run spends between two epochs."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (BATCH_SIZE * steps, 4, 4, 3), np.uint8), rng.integers(0, 10, BATCH_SIZE * steps)
     data = (x, y), (x[:8], y[:8])
@@ -109,7 +109,7 @@ def loops(rounds, steps):
 
 
 def new_model(recipe, x):
-    """A model that costs next to nothing, with what `training.fit` looks for."""
+    """A model that costs almost nothing, with the attributes that `training.fit` needs."""
     images = keras.Input((4, 4, 3))
     features = keras.layers.GlobalAveragePooling2D()(Normalization(name="normalize")(images))
     model = SumLossModel(images, keras.layers.Dense(10)(features), l2=recipe.l2)
@@ -120,7 +120,7 @@ def new_model(recipe, x):
 
 
 def bare_loop(model, recipe, data, steps):
-    """The median seconds of a step without `fit`, of two epochs after the one that traces."""
+    """Median seconds per step without `fit`, of two epochs after one that traces."""
     model.make_train_function()
     batches, found = iter(training.training_data(model, recipe, data)), []
     for _ in range(recipe.epochs):
@@ -133,14 +133,14 @@ def bare_loop(model, recipe, data, steps):
 
 
 def stock_fit(model, recipe, data, steps, clock):
-    """The same by `fit`, without callbacks but the clock."""
+    """The same with `fit` and no callback but the clock."""
     batches = training.training_data(model, recipe, data)
     options = {"validation_data": training.test_dataset(*data[1]), "shuffle": False, "verbose": 0}
     model.fit(batches, epochs=recipe.epochs, steps_per_epoch=steps, **options, callbacks=[clock])
 
 
 def run(model, recipe, data, clock):
-    """The same as a run of the command line, with its table on standard output."""
+    """The same as a run from the command line, with its table on standard output."""
     with tempfile.TemporaryDirectory() as place, RunFolder.create(Path(place) / "run") as folder:
         folder.write_recipe(recipe, run="loop", **conditions("shapes", data, None, "float32", "as asked"))
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
@@ -148,7 +148,7 @@ def run(model, recipe, data, clock):
 
 
 def starts(count, batch_size):
-    """Print how long a new process takes to its first step, and how much longer the first takes than the second."""
+    """Print the time from the start of a process to its first step, and how much longer that takes than the second."""
     to_first, tracing = [], []
     for _ in range(count):
         with tempfile.TemporaryDirectory() as place:
@@ -160,7 +160,7 @@ def starts(count, batch_size):
         to_first.append(first - began)
         tracing.append((first_done - first) - (second_done - second))
     show(Figure("from the start of Python to the first step", "s", to_first))
-    show(Figure("what the first step takes longer than the second", "s", tracing))
+    show(Figure("extra time of the first step over the second", "s", tracing))
 
 
 if __name__ == "__main__":

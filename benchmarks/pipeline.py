@@ -1,11 +1,11 @@
-"""Time the input pipeline alone, beside the reference notebook's.
+"""Time the input pipeline alone, and compare it with the reference notebook's.
 
-    python benchmarks/pipeline.py            # 50,000 pictures an epoch, 8 epochs of ours, 2 of the reference's
-    python benchmarks/pipeline.py --memory   # instead: by how much ours raises the peak of a process with the arrays
+    python benchmarks/pipeline.py            # 50,000 pictures per epoch, 8 epochs of ours, 2 of the reference's
+    python benchmarks/pipeline.py --memory   # instead: how much ours adds to peak memory
 
-Ours: uint8 batches of 512, every picture once an epoch in a fresh order, cropped and flipped (and with an 8x8 square
-cut out). The reference's: float32 pictures padded and normalised beforehand, changed one by one by `tf.image`,
-shuffled, batched. Shuffling is counted in both.
+Ours: uint8 batches of 512, every picture once per epoch in a new order, cropped and flipped (and with an 8x8 square
+cut out). The reference's: float32 pictures padded and normalised beforehand, augmented one by one with `tf.image`,
+shuffled, batched. Both include shuffling.
 """
 
 import argparse
@@ -28,18 +28,18 @@ BATCH_SIZE = 512
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=50000, help="pictures in the set (default: 50000)")
+    parser.add_argument("--images", type=int, default=50000, help="pictures in the data set (default: 50000)")
     parser.add_argument("--epochs", type=int, default=8, help="epochs timed (default: 8)")
     parser.add_argument("--memory", action="store_true", help="measure memory instead, of crop, flip and cutout")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     x = aligned_empty((arguments.images, 32, 32, 3), np.uint8)  # as `load_cifar10` makes it
-    for picture in x:  # all at once they would be there twice, and raise the peak that memory is measured from
+    for picture in x:  # one at a time: a second copy of all would raise the peak before the measurement
         picture[:] = rng.integers(0, 256, picture.shape, np.uint8)
     y = rng.integers(0, 10, arguments.images)
     if arguments.memory:
-        tf.constant(0)  # TensorFlow's own beginnings do not count
+        tf.constant(0)  # initialise TensorFlow before measuring
         before = peak_memory()
         dataset = train_dataset(x, y, BATCH_SIZE, Augmentation([RandomCrop(4), RandomFlip(), Cutout(8)]))
         epoch_rates(dataset, len(x), arguments.epochs)
@@ -61,7 +61,7 @@ def main():
 
 
 def epoch_rates(dataset, images, epochs):
-    """Pictures a second over each epoch but the first, which warms up."""
+    """Pictures per second in each epoch except the first, which warms up."""
     batches, rates = iter(dataset), []
     for _ in range(epochs + 1):
         begin = time.perf_counter()
@@ -72,7 +72,7 @@ def epoch_rates(dataset, images, epochs):
 
 
 def reference_dataset(x, y):
-    """The notebook's pipeline: pad and normalise all pictures first, then change each by itself."""
+    """The notebook's pipeline: pad and normalise all pictures first, then augment each one separately."""
     padded = np.pad(x, [(0, 0), (4, 4), (4, 4), (0, 0)], mode="reflect").astype(np.float32)
     padded = (padded - x.mean((0, 1, 2))) / x.std((0, 1, 2))
 

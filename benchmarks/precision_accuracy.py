@@ -1,11 +1,11 @@
-"""Whether bfloat16 costs accuracy: a shortened job of the reference recipe in bfloat16 and float32, some seeds each.
+"""Measure whether bfloat16 costs accuracy: a shortened reference recipe in bfloat16 and float32, several seeds each.
 
     python benchmarks/precision_accuracy.py --data-dir DIR --output runs.jsonl
 
 Trains on 10,000 of CIFAR-10's training pictures and tests each finished model on 10,000 others of them, never on the
-test set. The precisions take turns, with the same seeds. Each finished run is a line of the file; where it holds runs
-already, it goes on with those that are missing. At the end: each precision's mean, standard deviation and 95 %
-interval, and those of the differences, seed by seed.
+test set. The precisions alternate, with the same seeds. Each finished run adds a line to the file; runs that the file
+already holds are not repeated. At the end it prints the mean, standard deviation and 95 % interval of each precision
+and of the differences between runs with the same seed.
 """
 
 import argparse
@@ -31,9 +31,11 @@ PRECISIONS = ("mixed_bfloat16", "float32")
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", help="where CIFAR-10 is, as for python -m davidnet_keras")
-    parser.add_argument("--output", type=Path, required=True, help="file of the runs, a JSON object a line")
-    parser.add_argument("--pictures", type=int, default=10_000, help="to train on, and to test on (default: 10000)")
-    parser.add_argument("--epochs", type=int, default=6, help="of each run (default: 6)")
+    parser.add_argument("--output", type=Path, required=True, help="file for the runs, one JSON object per line")
+    parser.add_argument(
+        "--pictures", type=int, default=10_000, help="pictures to train on, and as many to test on (default: 10000)"
+    )
+    parser.add_argument("--epochs", type=int, default=6, help="epochs of each run (default: 6)")
     parser.add_argument("--runs", type=int, default=3, help="seeds of each precision (default: 3)")
     options = parser.parse_args()
     everything = load_cifar10(options.data_dir)
@@ -41,7 +43,7 @@ def main():
     data = data[0], tuple(array[: options.pictures] for array in data[1])
     lines = options.output.read_text().splitlines() if options.output.exists() else []
     job = {"pictures": options.pictures, "epochs": options.epochs}
-    runs = [run for run in map(json.loads, lines) if job.items() <= run.items()]  # those of other jobs stay in the file
+    runs = [run for run in map(json.loads, lines) if job.items() <= run.items()]  # runs of other jobs stay in the file
     done = {(run["precision"], run["seed"]): run for run in runs}
     for seed in range(options.runs):
         for precision in PRECISIONS:
@@ -55,7 +57,7 @@ def main():
 
 
 def train(precision, seed, epochs, data):
-    """One run's precision, seed, accuracy on the pictures kept back (0 to 1), and seconds of training."""
+    """One run's precision, seed, accuracy on the held-out pictures (0 to 1), and seconds of training."""
     recipe = dataclasses.replace(RECIPES["davidnet"], epochs=epochs, seed=seed)
     model = new_model(recipe, 10, data, precision)
     begin = time.perf_counter()
@@ -73,7 +75,7 @@ def train(precision, seed, epochs, data):
 
 
 def report(accuracies):
-    """Print what the runs of each precision come to, and how the two differ seed by seed."""
+    """Print the statistics of each precision, and of the differences seed by seed."""
     bfloat16, float32 = (accuracies[precision] for precision in PRECISIONS)
     differences = [half - full for half, full in zip(bfloat16, float32, strict=True)]
     for name, values in (*accuracies.items(), ("difference", differences)):

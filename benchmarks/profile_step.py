@@ -1,10 +1,10 @@
-"""Draw where the time of a recipe's train step goes, by TensorFlow's profiler.
+"""Plot where the time of a recipe's train step goes, from TensorFlow's profiler.
 
     python benchmarks/profile_step.py --output profile.png
     python benchmarks/profile_step.py --recipe fast --batch-size 1000 --output profile.png
 
-The profiler tells how long each operation ran. Operations of a kind are added up; what shares the cores at the same
-time counts in full, so that the shares are of the time that operations ran, not of the clock's.
+The profiler records how long each operation ran. Operations of the same kind are added up. Operations that run at the
+same time all count in full, so the shares are of the total operation time, not of elapsed time.
 """
 
 import argparse
@@ -50,10 +50,10 @@ WORDS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", choices=RECIPES, default="davidnet", help="whose step (default: davidnet)")
-    parser.add_argument("--batch-size", type=int, default=512, help="pictures a step (default: 512)")
-    parser.add_argument("--steps", type=int, default=2, help="steps watched, after two that are not (default: 2)")
-    parser.add_argument("--output", default="profile.png", help="the picture (default: profile.png)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--batch-size", type=int, default=512, help="pictures per step (default: 512)")
+    parser.add_argument("--steps", type=int, default=2, help="profiled steps, after two warm-up steps (default: 2)")
+    parser.add_argument("--output", default="profile.png", help="file for the plot (default: profile.png)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     arguments = parser.parse_args()
     precision, _ = choose_precision()
     recipe = dataclasses.replace(RECIPES[arguments.recipe], batch_size=arguments.batch_size)
@@ -67,7 +67,7 @@ def main():
 
 
 def operation_seconds(recipe, precision, steps):
-    """The seconds of each kind of operation in some train steps: a Counter by the operation's type."""
+    """Profile some train steps. Returns the seconds of each type of operation, a Counter."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (recipe.batch_size, 32, 32, 3), np.uint8)
     y = rng.integers(0, 10, recipe.batch_size)
@@ -82,8 +82,8 @@ def operation_seconds(recipe, precision, steps):
 
 
 def read_trace(path):
-    """The seconds of each type of operation in a trace of the profiler's: a Counter."""
-    from tensorflow.tsl.profiler.protobuf import xplane_pb2  # a recent TensorFlow's place for it
+    """The seconds of each type of operation in a profiler's trace, a Counter."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2  # where recent versions of TensorFlow keep it
 
     space = xplane_pb2.XSpace.FromString(path.read_bytes())
     found = collections.Counter()
@@ -101,7 +101,7 @@ def read_trace(path):
 
 
 def picture(seconds, steps, title):
-    """The kinds of operation as bars, the longest at the top, the others together at the bottom."""
+    """Plot the types of operation as bars, the longest at the top, the remaining ones together at the bottom."""
     bars = [(kind, spent / steps) for kind, spent in seconds.most_common(BARS)]
     others = sum(seconds.values()) / steps - sum(spent for _, spent in bars)
     bars.append(("all others", others))

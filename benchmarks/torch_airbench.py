@@ -1,11 +1,11 @@
-"""The peer of `--recipe fast`: airbench94 in PyTorch, on CPU, on the same pictures.
+"""airbench94 in PyTorch on the CPU, on the same pictures: what `--recipe fast` is compared with.
 
     python benchmarks/torch_airbench.py --data-dir DIR              # 9.9 epochs, then the test set with six views
-    python benchmarks/torch_airbench.py --data-dir DIR --steps 5    # time so many steps and stop
-    python benchmarks/torch_airbench.py --data-dir DIR --dtype bfloat16    # faster where the CPU has bfloat16
+    python benchmarks/torch_airbench.py --data-dir DIR --steps 5    # time 5 steps and stop
+    python benchmarks/torch_airbench.py --data-dir DIR --dtype bfloat16    # faster on a CPU with bfloat16
 
 Written from the description in "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (arXiv:2404.00498), with the constants
-of the author's program. Random crops are drawn for a whole epoch at once, as there. Needs torch (`pip install torch`).
+from the author's program. It draws random crops for a whole epoch at once, too. Needs torch (`pip install torch`).
 """
 
 import argparse
@@ -22,14 +22,16 @@ from davidnet_keras import load_cifar10
 
 BATCH_SIZE, EPOCHS = 1024, 9.9
 MOMENTUM, BIAS_SCALE = 0.85, 64
-PER_STEP = 1024 * (1 + 1 / (1 - MOMENTUM))  # what Nesterov momentum multiplies a steady gradient by, for 1,024 pictures
+PER_STEP = 1024 * (
+    1 + 1 / (1 - MOMENTUM)
+)  # how much Nesterov momentum amplifies a constant gradient, for 1,024 pictures
 LEARNING_RATE, WEIGHT_DECAY = 11.5 / PER_STEP, 0.0153 * BATCH_SIZE / PER_STEP
 SMOOTHING, WHITEN_EPOCHS = 0.2, 3
 WIDTHS = (64, 256, 256)
 
 
 class Block(nn.Module):
-    """Convolution, 2x2 maximum, norm, GELU; convolution, norm, GELU."""
+    """Convolution, 2x2 max pooling, norm, GELU; convolution, norm, GELU."""
 
     def __init__(self, inputs, filters):
         super().__init__()
@@ -47,7 +49,7 @@ class Block(nn.Module):
 
 
 class Airbench(nn.Module):
-    """The network: patches whitened, three blocks, the maximum over each map, a linear layer."""
+    """The network: whitened patches, three blocks, global max pooling, a linear layer."""
 
     def __init__(self):
         super().__init__()
@@ -69,7 +71,7 @@ class Airbench(nn.Module):
 
 
 def cropped(images, shift):
-    """Each picture moved by up to `shift` pixels either way, reflected at the border."""
+    """Shift each picture by up to `shift` pixels in each direction, reflected at the border."""
     padded = functional.pad(images, (shift,) * 4, "reflect")
     moves = torch.randint(0, 2 * shift + 1, (len(images), 2))
     out = torch.empty_like(images)
@@ -82,13 +84,13 @@ def cropped(images, shift):
 
 
 def triangle(step, steps):
-    """The rate as a share of its peak: 0.2 at the start, 1 after 23 % of the steps, 0.07 at the end."""
+    """The learning rate as a fraction of its peak: 0.2 at the start, 1 after 23 % of the steps, 0.07 at the end."""
     peak = int(0.23 * steps)
     return float(np.interp(step, [0, peak, steps], [0.2, 1.0, 0.07]))
 
 
 class Training:
-    """The network, its optimizer and the slow weights that it is pulled back to."""
+    """The network, its optimizer and Lookahead's slow weights."""
 
     def __init__(self, steps, dtype, channels_last):
         self.steps, self.dtype, self.done = steps, dtype, 0
@@ -121,7 +123,7 @@ class Training:
             self.pull(0.95**5 * (self.done / self.steps) ** 3)
 
     def pull(self, decay):
-        """Move the slow weights towards the fast ones, and the fast ones onto them."""
+        """Move the slow weights towards the fast ones, then copy them to the fast ones."""
         for name, value in self.model.state_dict().items():
             if value.is_floating_point():
                 value.copy_(self.slow[name].lerp_(value, 1 - decay))
@@ -147,11 +149,13 @@ def prepared(images, mean, std, channels_last):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", help="CIFAR-10, as for python -m davidnet_keras")
+    parser.add_argument("--data-dir", help="where CIFAR-10 is, as for python -m davidnet_keras")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=float, default=EPOCHS)
-    parser.add_argument("--steps", type=int, help="time so many steps of the first epoch, and stop")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="bfloat16: autocast")
+    parser.add_argument("--steps", type=int, help="time this many steps of the first epoch, then stop")
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], default="float32", help="bfloat16 uses autocast (default: float32)"
+    )
     parser.add_argument("--channels-last", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     torch.manual_seed(options.seed)

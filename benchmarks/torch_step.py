@@ -1,9 +1,9 @@
-"""Time the same network's train step, or test, in PyTorch on the CPU, in each of its memory layouts and precisions.
+"""Time DavidNet's train step or inference in PyTorch on the CPU, in each memory layout and precision.
 
     python benchmarks/torch_step.py --batch-size 512 --dropout 0.05
 
-It needs PyTorch (`pip install torch`). The network is DavidNet, the step that of SGD with Nesterov momentum and decay
-on a summed loss, the pictures normalised floats that are in memory already.
+Needs PyTorch (`pip install torch`). The step is SGD with Nesterov momentum and weight decay on a summed loss; the
+pictures are normalised floats in memory.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def davidnet(dropout):
 
 
 def rates(batch_size, dropout, layout, bfloat16, steps):
-    """Pictures a second in each of some steps, after one that is not counted."""
+    """Pictures per second in each of `steps` train steps, after a warm-up step."""
     network = davidnet(dropout).to(memory_format=layout)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-5, momentum=0.9, nesterov=True, weight_decay=0.256)
     x = torch.randn(batch_size, 3, 32, 32).contiguous(memory_format=layout)
@@ -75,7 +75,7 @@ def rates(batch_size, dropout, layout, bfloat16, steps):
 
 @torch.inference_mode()
 def inference_rates(batch_size, layout, bfloat16, steps):
-    """Pictures a second of the trained network's logits, in each of some batches, after one that is not counted."""
+    """Pictures per second of inference in each of `steps` batches, after a warm-up batch."""
     network = davidnet(0).to(memory_format=layout).eval()
     x = torch.randn(batch_size, 3, 32, 32).contiguous(memory_format=layout)
     found = []
@@ -89,13 +89,15 @@ def inference_rates(batch_size, layout, bfloat16, steps):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch-size", type=int, default=512, help="pictures a step (default: 512)")
-    parser.add_argument("--steps", type=int, default=3, help="steps counted (default: 3)")
-    parser.add_argument("--dropout", type=float, default=0.05, help="share of outputs dropped (default: 0.05)")
-    parser.add_argument("--bfloat16", action="store_true", help="try autocast too, on a CPU with bfloat16 instructions")
-    parser.add_argument("--layout", choices=LAYOUTS, help="the memory layout (default: one after the other)")
-    parser.add_argument("--inference", action="store_true", help="time the test instead of the training")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--batch-size", type=int, default=512, help="pictures per step (default: 512)")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps, after a warm-up step (default: 3)")
+    parser.add_argument("--dropout", type=float, default=0.05, help="dropout rate (default: 0.05)")
+    parser.add_argument(
+        "--bfloat16", action="store_true", help="also time autocast, on a CPU with bfloat16 instructions"
+    )
+    parser.add_argument("--layout", choices=LAYOUTS, help="memory layout (default: each in turn)")
+    parser.add_argument("--inference", action="store_true", help="time inference instead of training")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     arguments = parser.parse_args()
     layouts = [arguments.layout] if arguments.layout else LAYOUTS
     for layout, bfloat16 in itertools.product(layouts, (False, True) if arguments.bfloat16 else (False,)):
@@ -106,7 +108,7 @@ def main():
         else:
             values = rates(arguments.batch_size, arguments.dropout, LAYOUTS[layout], bfloat16, arguments.steps)
         show(Figure(name, "images/s", values))
-        show(Figure(f"{name}: peak memory", "MB", [peak_memory()]))  # of this mode and those before
+        show(Figure(f"{name}: peak memory", "MB", [peak_memory()]))  # of this mode and earlier ones
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Time a recipe's train step through `model.fit`, or its test through `model.evaluate`, without an input pipeline.
+"""Time a recipe's train step in `model.fit`, or its inference in `model.evaluate`, without an input pipeline.
 
     python benchmarks/train_step.py                                    # as the command line trains
     TF_ENABLE_ONEDNN_OPTS=0 python benchmarks/train_step.py            # without oneDNN
-    python benchmarks/train_step.py --stock                            # DavidNet of Keras's own layers
-    python benchmarks/train_step.py --recipe fast --batch-size 1000    # FastNet; its peer: torch_airbench.py --steps 5
+    python benchmarks/train_step.py --stock                            # DavidNet from Keras's own layers
+    python benchmarks/train_step.py --recipe fast --batch-size 1000    # FastNet; compare torch_airbench.py --steps 5
     python benchmarks/train_step.py --precision mixed_bfloat16
-    python benchmarks/train_step.py --inference                        # what a picture of the validation costs
+    python benchmarks/train_step.py --inference                        # inference, as in validation
 
-Prints pictures a second, median, minimum and maximum of the steps, the process's peak memory and the conditions.
+Prints pictures per second (median, minimum and maximum of the steps), peak memory, hardware and versions.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from davidnet_keras.models.cost import inference_flops  # noqa: E402
 
 
 class StepTimes(keras.callbacks.Callback):
-    """The seconds that each step took."""
+    """Record the seconds of each step."""
 
     def __init__(self):
         super().__init__()
@@ -49,15 +49,15 @@ class StepTimes(keras.callbacks.Callback):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch-size", type=int, default=256, help="pictures a step (default: 256)")
-    parser.add_argument("--steps", type=int, default=5, help="steps counted, after two that are not (default: 5)")
+    parser.add_argument("--batch-size", type=int, default=256, help="pictures per step (default: 256)")
+    parser.add_argument("--steps", type=int, default=5, help="timed steps, after two warm-up steps (default: 5)")
     parser.add_argument("--recipe", choices=RECIPES, default="davidnet", help="whose step (default: davidnet)")
-    parser.add_argument("--dropout", type=float, help="share of outputs dropped (default: the recipe's)")
-    parser.add_argument("--activation", help="of FastNet (default: the recipe's)")
+    parser.add_argument("--dropout", type=float, help="dropout rate (default: the recipe's)")
+    parser.add_argument("--activation", help="activation of FastNet (default: the recipe's)")
     parser.add_argument("--precision", default="auto", help="Keras dtype policy (default: auto)")
-    parser.add_argument("--stock", action="store_true", help="time the net of Keras's own layers instead")
-    parser.add_argument("--inference", action="store_true", help="time the test instead of the training")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--stock", action="store_true", help="time the network of Keras's own layers instead")
+    parser.add_argument("--inference", action="store_true", help="time inference instead of training")
+    parser.add_argument("--json", action="store_true", help="print JSON objects")
     arguments = parser.parse_args()
     precision, reason = choose_precision(arguments.precision)
     rng = np.random.default_rng(0)
@@ -69,7 +69,7 @@ def main():
     model = (
         stock_davidnet(recipe.dropout, precision) if arguments.stock else build_model(recipe, x, precision=precision)
     )
-    model.optimizer.learning_rate = 1e-6  # noise is not to be learnt
+    model.optimizer.learning_rate = 1e-6  # the data is noise
     times = StepTimes()
     data = tf.data.Dataset.from_tensors((x, y)).repeat()
     if arguments.inference:

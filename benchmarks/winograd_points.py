@@ -1,10 +1,10 @@
-"""How much Winograd's tiles round, by the points that make their transforms; and a search for better points.
+"""Measure the rounding errors of Winograd tiles by their interpolation points, and search for better points.
 
-    python benchmarks/winograd_points.py                          # the package's points beside the usual ones
-    python benchmarks/winograd_points.py --tile 7 --search 600    # seek points for a tile of 7 for ten minutes
+    python benchmarks/winograd_points.py                          # the package's points and the usual ones
+    python benchmarks/winograd_points.py --tile 7 --search 600    # search for ten minutes, for tiles of 7
 
-A figure is the largest difference between float32 and float64, relative to the largest value, in the outputs, the
-kernel's gradient and the inputs' gradient of convolutions of drawn numbers, a tile each. Everything is in NumPy.
+Each figure is the largest difference between float32 and float64, relative to the largest value: in the outputs, the
+kernel's gradient and the inputs' gradient of convolutions of random numbers, one tile each. Everything is in NumPy.
 """
 
 import argparse
@@ -22,9 +22,9 @@ CANDIDATES = sorted({Fraction(a, b) for b in range(1, 9) for a in range(1, 33) i
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tile", type=int, choices=POINTS, help="outputs of a tile (default: all)")
-    parser.add_argument("--search", type=float, metavar="SECONDS", help="seek points for so long")
-    parser.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
+    parser.add_argument("--tile", type=int, choices=POINTS, help="side of a tile's outputs (default: each in turn)")
+    parser.add_argument("--search", type=float, metavar="SECONDS", help="search for this long")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the search (default: 0)")
     options = parser.parse_args()
     for tile in [options.tile] if options.tile else POINTS:
         show(f"tile {tile}, the package's", [Fraction(*point) for point in POINTS[tile]])
@@ -39,7 +39,7 @@ def show(name, points):
 
 
 def rounding(points, channels, tiles):
-    """What float32 does to outputs, kernel's gradient and inputs' gradient."""
+    """Relative rounding errors of the outputs, the kernel's gradient and the inputs' gradient."""
     rng = np.random.default_rng(0)
     matrices = toom_cook(points)
     n, tile = len(points) + 1, len(points) - 1
@@ -62,12 +62,12 @@ def convolution(to_inputs, to_kernel, to_outputs, inputs, kernel, gradient):
 
 
 def both(matrix, array):
-    """The matrix applied to the first and to the second axis."""
+    """Apply the matrix to the first and second axes."""
     return np.einsum("ij,kj...->ki...", matrix, np.einsum("ij,jk...->ik...", matrix, array))
 
 
 def search(tile, seconds, seed):
-    """The points of least rounding among those that were tried: pairs +-a, and 0 where there is an odd one."""
+    """The points tried with the smallest rounding errors: pairs +-a, and 0 if their number is odd."""
     rng, end = random.Random(seed), time.monotonic() + seconds
     zero, pairs = [Fraction(0)] * ((tile + 1) % 2), (tile + 1) // 2
     best = least = None
