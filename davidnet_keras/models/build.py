@@ -1,64 +1,65 @@
 """Recipe -> compiled model."""
 
+from typing import Any
+
 import keras
-import tensorflow as tf
 
 from davidnet_keras.data.pipeline import steps_per_epoch
+from davidnet_keras.models import first_bias
 from davidnet_keras.models.davidnet import DavidNet
 from davidnet_keras.models.fastnet import FastNet
+from davidnet_keras.models.network import Network
 from davidnet_keras.precision import choose_precision
+from davidnet_keras.recipe import Recipe
 from davidnet_keras.training.losses import SmoothedCrossentropy
 from davidnet_keras.training.momentum_sgd import MomentumSGD
 from davidnet_keras.training.muon import Muon
 from davidnet_keras.training.parameter_group import ParameterGroup
 
-WHITENING, BIASES, HEAD = "whiten/bias$", "(beta|bias)$", "(dense|head)/kernel$"
-SCALES, ANY = "gamma$", ""
+BIASES, SCALES, HEAD, ANY = "(beta|bias)$", "gamma$", "(dense|head)/kernel$", ""
 
 
-def new_model(recipe, num_classes, data, precision):
-    """`build_model` from the recipe's seed, in a TensorFlow set to the recipe's determinism."""
+def new_model(recipe: Recipe, num_classes: int, data: Any, precision: str) -> Network:
+    """`build_model` by the recipe's seed."""
     keras.utils.set_random_seed(recipe.seed)
-    if recipe.deterministic:
-        tf.config.experimental.enable_op_determinism()
     return build_model(recipe, data[0][0], num_classes, precision)
 
 
-def build_model(recipe, pictures, num_classes=10, precision=None):
+def build_model(recipe: Recipe, pictures: Any, num_classes: int = 10, precision: str | None = None) -> Network:
     """The recipe's network, adapted to the training pictures and compiled with the recipe's optimizer and loss.
 
-    It is what `train` trains. The rates are their peaks: `OneCycleTriangle` makes the schedule.
+    This is what `train` trains. The rates are their peaks: `OneCycleTriangle` makes the schedule.
 
     Args:
         recipe: `Recipe`, `RECIPES["fast"]` for example.
-        pictures: uint8 (n, 32, 32, 3), all that it will be trained on.
+        pictures: uint8 (n, 32, 32, 3), the whole training set.
         num_classes: int. Default 10.
-        precision: name of a Keras dtype policy. Default: what the recipe's means on this machine.
+        precision: name of a Keras dtype policy. Default: what the recipe's `precision` means on this machine.
 
     Returns:
         `DavidNet` or `FastNet`.
     """
     precision = precision or choose_precision(recipe.precision)[0]
     groups = parameter_groups(recipe, steps_per_epoch(len(pictures), recipe.batch_size))
-    model = network(recipe, num_classes, 0.0 if groups else recipe.l2, precision)
+    model = _network(recipe, num_classes, 0.0 if groups else recipe.l2, precision)
     model.adapt(pictures)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
     if recipe.label_smoothing:
         loss = SmoothedCrossentropy(recipe.label_smoothing, reduction="sum")
-    model.compile(optimizer(recipe, groups, precision), loss, metrics=["accuracy"])
+    model.compile(_optimizer(recipe, groups, precision), loss, metrics=["accuracy"])
     return model
 
 
-def optimizer(recipe, groups, precision):
-    """The recipe's optimizer; where the layers compute in bfloat16, Muon's products are of that type too."""
+def _optimizer(recipe, groups, precision):
+    """The recipe's optimizer; where the layers compute in bfloat16, so do Muon's products."""
     if recipe.optimizer == "sgd":
         return MomentumSGD(recipe.peak_rate, recipe.momentum, groups=groups)
     products = "bfloat16" if keras.dtype_policies.get(precision).compute_dtype == "bfloat16" else None
     return Muon(recipe.peak_rate, recipe.momentum, newton_schulz_dtype=products, groups=groups)
 
 
-def network(recipe, num_classes, l2, precision):
-    """The recipe's network, with fresh weights."""
+def _network(recipe, num_classes, l2, precision):
+    """The recipe's network, with new weights."""
     scale = recipe.logit_scale
     if recipe.network == "davidnet":
         return DavidNet(num_classes, recipe.width, scale or 0.125, recipe.dropout, l2, dtype=precision)
@@ -75,11 +76,14 @@ def network(recipe, num_classes, l2, precision):
     )
 
 
-def parameter_groups(recipe, steps):
-    """The weights with rates of their own; none if all are trained alike, and then the train step adds the decay.
+def parameter_groups(recipe: Recipe, steps: int) -> list[ParameterGroup]:
+    """The groups of weights with rates of their own; none if all are trained alike: then the train step adds the decay.
 
-    Every group's weights lose the same share at a step, so the decay that goes into the gradient is larger the lower
-    the group's rate is.
+    Every group's weights lose the same share at a step, so the decay in the gradient is larger where the rate is lower.
+
+    Args:
+        recipe: `Recipe`.
+        steps: int, per epoch.
     """
     muon = recipe.optimizer == "muon"
     if recipe.network == "davidnet" and not muon and recipe.bias_rate is None and recipe.head_rate is None:
@@ -92,5 +96,6 @@ def parameter_groups(recipe, steps):
 
     groups = [group(BIASES, recipe.bias_rate), group(HEAD, recipe.head_rate)]
     if recipe.network == "fastnet":
-        groups.insert(0, group(WHITENING, recipe.whiten_rate or recipe.bias_rate, recipe.whiten_epochs * steps))
+        rate = recipe.whiten_rate or recipe.bias_rate
+        groups.insert(0, group(first_bias.PATTERN, rate, recipe.whiten_epochs * steps))
     return [*groups, group(SCALES, recipe.bias_rate) if muon else group(ANY, None)]

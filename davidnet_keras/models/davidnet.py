@@ -1,19 +1,21 @@
 """DavidNet: David Page's ResNet-9."""
 
+from typing import Any
+
 import keras
 
 from davidnet_keras.errors import whole_number
 from davidnet_keras.layers.conv_bn import ConvBN, ResidualBlock
 from davidnet_keras.layers.initializers import torch_init
 from davidnet_keras.layers.normalization import Normalization
-from davidnet_keras.models.network import IMAGE_SHAPE, Network
+from davidnet_keras.models.network import IMAGE_SHAPE, Network, logits_layer
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
 class DavidNet(Network):
-    """The ResNet-9 of "How to Train Your ResNet", trained by `SumLossModel`'s step. 6.6 million weights at width 64.
+    """The ResNet-9 of "How to Train Your ResNet", with `SumLossModel`'s train step. 6.6 million weights at width 64.
 
-    It takes raw pictures: its first layer normalises them with the statistics given to `adapt`, so a saved model
+    It takes raw pictures: its first layer normalises them by the statistics given to `adapt`, so a saved model
     predicts on uint8 pictures as they come.
 
     Under `tf.distribute` on CPUs each batch, the smaller last one too, must hold a picture for every replica:
@@ -26,11 +28,13 @@ class DavidNet(Network):
         width: int, channels of the first layer; the others have 2, 4 and 8 times as many. Default 64.
         logit_scale: float, multiplies the logits. Default 0.125.
         dropout: float in [0, 1), after every convolution. Default 0.05 (the notebook's; 0 in cifar10-fast).
-        l2: float, see `SumLossModel`: weight decay x batch size. Default 0.
-        **kwargs: `name`; `dtype`, a policy such as "mixed_bfloat16" (default: Keras's global one).
+        l2: float, as for `SumLossModel`: weight decay x batch size. Default 0.
+        dtype: policy such as "mixed_bfloat16". Default: Keras's global one.
+        **kwargs: `name`, `trainable`.
 
     Raises:
         ValueError: a size below 1, a rate outside [0, 1), negative decay.
+        TypeError: an unknown argument.
 
     Example:
         model = DavidNet(l2=5e-4 * 512)
@@ -42,17 +46,26 @@ class DavidNet(Network):
     Source: the reference notebook; davidcpage/cifar10-fast, `dawn.py`.
     """
 
-    def __init__(self, num_classes=10, width=64, logit_scale=0.125, dropout=0.05, l2=0.0, dtype=None, **kwargs):
+    def __init__(
+        self,
+        num_classes: int = 10,
+        width: int = 64,
+        logit_scale: float = 0.125,
+        dropout: float = 0.05,
+        l2: float = 0.0,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
         settings = {
             "num_classes": whole_number("num_classes", num_classes, 1),
             "width": whole_number("width", width, 1),
             "logit_scale": float(logit_scale),
             "dropout": float(dropout),
         }
-        super().__init__(davidnet_graph, settings, l2=l2, dtype=dtype, **kwargs)
+        super().__init__(_davidnet_graph, settings, l2=l2, dtype=dtype, **kwargs)
 
 
-def davidnet_graph(num_classes, width, logit_scale, dropout, dtype):
+def _davidnet_graph(num_classes, width, logit_scale, dropout, dtype):
     """The network, read downward: (images, logits), both KerasTensors."""
 
     def conv(filters, name, pool=True):
@@ -69,9 +82,7 @@ def davidnet_graph(num_classes, width, logit_scale, dropout, dtype):
     x = conv(4 * width, "layer2")(x)  # (batch, 8, 8, 4 width)
     x = conv(8 * width, "layer3")(x)  # (batch, 4, 4, 8 width)
     x = residual("residual3")(x)
-    top = keras.layers.GlobalMaxPooling2D(data_format="channels_last", dtype=dtype, name="global_pool")
-    x = top(x)  # (batch, 8 width)
+    pool = keras.layers.GlobalMaxPooling2D(data_format="channels_last", dtype=dtype, name="global_pool")
+    x = pool(x)  # (batch, 8 width)
     x = keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=torch_init(), dtype=dtype, name="dense")(x)
-    # The softmax that follows, in the loss or in predict, is always float32 (or float64).
-    wide = "float64" if dtype.compute_dtype == "float64" else "float32"
-    return images, keras.layers.Rescaling(logit_scale, dtype=wide, name="logits")(x)
+    return images, logits_layer(logit_scale, dtype)(x)

@@ -1,5 +1,8 @@
 """FastNet: a patch-whitening convolution and three blocks of two convolutions, after airbench94."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 from davidnet_keras.errors import whole_number
@@ -10,34 +13,35 @@ from davidnet_keras.layers.conv_pool_block import ConvPoolBlock
 from davidnet_keras.layers.initializers import torch_init
 from davidnet_keras.layers.normalization import Normalization
 from davidnet_keras.layers.whitening import PatchWhitening
-from davidnet_keras.models.network import IMAGE_SHAPE, Network
+from davidnet_keras.models.first_bias import LAYER, NEXT_BLOCK, StopFirstBias
+from davidnet_keras.models.network import IMAGE_SHAPE, Network, logits_layer
 
 WHITENED_PICTURES = 5000
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
 class FastNet(Network):
-    """The network of airbench94, trained by `SumLossModel`'s step. 2 million weights, 0.118 GMAC a picture.
+    """The network of airbench94, with `SumLossModel`'s train step. 2 million weights, 0.118 GMAC a picture.
 
     It takes raw pictures, as DavidNet does: `adapt` gives it the statistics to normalise and to whiten by.
 
-    Shapes: (batch, 32, 32, 3), uint8 or float, 0 to 255 -> logits (batch, num_classes), float32.
+    Shapes: images (batch, 32, 32, 3), 0 to 255, uint8 or float -> logits (batch, num_classes), float32.
 
     Args:
         num_classes: int. Default 10.
         widths: three ints, the channels of the blocks. Default (64, 256, 256).
-        activation: name of a Keras activation, or "hard_gelu", between the layers. Default "gelu".
-        logit_scale: float, the factor on the logits. Default 1/256.
+        activation: name of a Keras activation, or "hard_gelu". Default "gelu".
+        logit_scale: float, multiplies the logits. Default 1/256.
         batch_norm_momentum: float, the share of the old moving statistics that a step keeps. Default 0.6.
-        whitening: bool, whether the first convolution whitens; else it is a plain one with a norm, trained like the
-            others. Default True.
-        identity_start: bool, whether the blocks' kernels begin as `PartialIdentity`; else as torch's. Default True.
-        l2: as `SumLossModel`'s. Default 0: `Muon` decays by group.
-        dtype: policy of the layers. Default: Keras's global one.
+        whitening: bool, whether the first convolution whitens; else it is a trained one with a norm. Default True.
+        identity_start: bool, whether the blocks' kernels start as `PartialIdentity`; else as torch's. Default True.
+        l2: float, as for `SumLossModel`. Default 0: `Muon` decays by group.
+        dtype: policy such as "mixed_bfloat16". Default: Keras's global one.
         **kwargs: `name`, `trainable`.
 
     Raises:
-        ValueError: no three whole numbers of 1 or more as widths; no class.
+        ValueError: a size that is no whole number of 1 or more; not three widths.
+        TypeError: an unknown argument.
 
     Example:
         model = FastNet(activation="hard_gelu")
@@ -48,17 +52,17 @@ class FastNet(Network):
 
     def __init__(
         self,
-        num_classes=10,
-        widths=(64, 256, 256),
-        activation="gelu",
-        logit_scale=1 / 256,
-        batch_norm_momentum=0.6,
-        whitening=True,
-        identity_start=True,
-        l2=0.0,
-        dtype=None,
-        **kwargs,
-    ):
+        num_classes: int = 10,
+        widths: Sequence[int] = (64, 256, 256),
+        activation: str = "gelu",
+        logit_scale: float = 1 / 256,
+        batch_norm_momentum: float = 0.6,
+        whitening: bool = True,
+        identity_start: bool = True,
+        l2: float = 0.0,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
         widths = tuple(whole_number("widths", width, 1) for width in widths)
         if len(widths) != 3:
             raise ValueError(f"FastNet has three blocks: give three widths. Received: widths={widths!r}")
@@ -71,31 +75,35 @@ class FastNet(Network):
             "whitening": bool(whitening),
             "identity_start": bool(identity_start),
         }
-        super().__init__(fastnet_graph, settings, l2=l2, dtype=dtype, **kwargs)
+        super().__init__(_fastnet_graph, settings, l2=l2, dtype=dtype, **kwargs)
         self.first_bias_trained = gradient_switch()
         if whitening:
-            self.get_layer("block1").first.inputs_gradient_needed = self.first_bias_trained
+            self.get_layer(NEXT_BLOCK).first.inputs_gradient_needed = self.first_bias_trained
 
-    def train_first_bias(self, wanted):
-        """Whether the gradient of the whitening layer's bias is worked out from now on.
+    def train_first_bias(self, trained: bool) -> None:
+        """Compute the gradient of the whitening layer's bias from now on, or not.
 
-        Else it is 0, as are the gradients of the pictures, and the next convolution is spared that of its inputs.
-        Momentum and decay go on moving a bias whose rate is not 0.
+        If not, it is 0, and the next convolution is spared the gradient of its inputs. Momentum and decay go on moving
+        a bias whose rate is not 0.
 
         Args:
-            wanted: bool. True at first.
+            trained: bool. True at first.
         """
-        self.first_bias_trained.assign(wanted)
+        self.first_bias_trained.assign(trained)
 
-    def adapt(self, images):
+    def training_callbacks(self) -> list[keras.callbacks.Callback]:
+        """`StopFirstBias`."""
+        return [StopFirstBias()]
+
+    def adapt(self, images: Any) -> None:
         """Normalise by the statistics of these pictures from now on, and whiten by the patches of the first 5,000."""
         super().adapt(images)
         if self.settings["whitening"]:
             first = self.get_layer("normalize")(images[:WHITENED_PICTURES])
-            self.get_layer("whiten").adapt(keras.ops.convert_to_numpy(first))
+            self.get_layer(LAYER).adapt(keras.ops.convert_to_numpy(first))
 
 
-def fastnet_graph(num_classes, widths, activation, logit_scale, batch_norm_momentum, whitening, identity_start, dtype):
+def _fastnet_graph(num_classes, widths, activation, logit_scale, batch_norm_momentum, whitening, identity_start, dtype):
     """The network, read downward: (images, logits), both KerasTensors."""
     initializer = None if identity_start else torch_init()
     images = keras.Input(IMAGE_SHAPE, name="images")
@@ -111,8 +119,7 @@ def fastnet_graph(num_classes, widths, activation, logit_scale, batch_norm_momen
         name = f"block{number}"
         x = ConvPoolBlock(width, activation, batch_norm_momentum, initializer, dtype=dtype, name=name)(x)
     x = keras.layers.GlobalMaxPooling2D(data_format="channels_last", dtype=dtype, name="global_pool")(x)
-    # As if drawn with a standard deviation of 1; the logits are brought back to size behind it.
+    # Of standard deviation 1; the logits are brought back to size afterwards.
     drawn = keras.initializers.RandomUniform(-(3**0.5), 3**0.5)
     x = keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=drawn, dtype=dtype, name="head")(x)
-    wide = "float64" if dtype.compute_dtype == "float64" else "float32"
-    return images, keras.layers.Rescaling(logit_scale, dtype=wide, name="logits")(x)
+    return images, logits_layer(logit_scale, dtype)(x)

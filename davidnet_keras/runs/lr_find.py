@@ -6,6 +6,7 @@ from davidnet_callbacks import LearningRateFinder
 from davidnet_callbacks.learning_rate_sweep import LearningRateSweep
 from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
+from davidnet_keras.kernels.devices import deterministic_ops
 from davidnet_keras.models.build import new_model
 from davidnet_keras.precision import choose_precision
 from davidnet_keras.recipe import Recipe
@@ -39,17 +40,18 @@ def find_learning_rate(
     data = datasets.held_out(datasets.load(dataset, data_dir), recipe.hold_out)
     datasets.check_batch_size(recipe.batch_size, data)
     precision, _ = choose_precision(recipe.precision)
-    model = new_model(recipe, datasets.num_classes(dataset), data, precision)
-    # The optimizer sees a summed loss: its rates are those of the mean divided by the batch size.
-    finder = LearningRateFinder(lowest / recipe.rate_divisor, highest / recipe.rate_divisor, steps)
-    try:
-        model.fit(
-            training_data(model, recipe, data),
-            steps_per_epoch=steps,
-            shuffle=False,  # the data set shuffles itself
-            verbose=1 if progress else 0,
-            callbacks=[finder],
-        )
-    except ValueError as error:
-        raise UserError(f"The sweep stopped: {error}") from error
+    with deterministic_ops(recipe.deterministic):
+        model = new_model(recipe, datasets.num_classes(dataset), data, precision)
+        # The optimizer sees a summed loss: its rates are those of the mean divided by the batch size.
+        finder = LearningRateFinder(lowest / recipe.rate_divisor, highest / recipe.rate_divisor, steps)
+        try:
+            model.fit(
+                training_data(model, recipe, data),
+                steps_per_epoch=steps,
+                shuffle=False,  # the data set shuffles itself
+                verbose=1 if progress else 0,
+                callbacks=[finder],
+            )
+        except ValueError as error:
+            raise UserError(f"The sweep stopped: {error}") from error
     return dataclasses.replace(finder.result, rates=tuple(rate * recipe.rate_divisor for rate in finder.result.rates))

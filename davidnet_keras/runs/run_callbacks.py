@@ -7,9 +7,7 @@ from davidnet_keras.errors import UserError
 from davidnet_keras.runs.checkpoint import Progress, not_finite
 from davidnet_keras.runs.continued_fit import metric_values, run_state
 from davidnet_keras.runs.stop_signals import Interrupted
-from davidnet_keras.training.parameter_group import group_of
 
-_FIRST_BIAS = "whiten/bias"  # its path in a FastNet
 _DIVERGED = (
     "The {} became NaN or infinite; start again with a lower learning rate (bias and head rate too, where they are "
     "given) or a longer warm-up, or continue a single run from its last good checkpoint with a lower rate: "
@@ -33,20 +31,6 @@ class StopWhenDiverged(keras.callbacks.Callback):
     def _check(self, logs, *names):
         if not all(np.isfinite(logs[name]) for name in names if name in (logs or {})):
             raise UserError(_DIVERGED.format("loss"))
-
-
-class StopFirstBias(keras.callbacks.Callback):
-    """Spares a `FastNet` the gradient of its first bias once the bias's rate has faded to 0, until training ends."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # under loss scaling
-        group = group_of(_FIRST_BIAS, optimizer.groups)
-        faded = group is not None and group.fade_steps and int(optimizer.iterations) >= group.fade_steps
-        self.model.train_first_bias(not faded)
-
-    def release(self):
-        """Compute the gradient again: the context that trains calls this however training ends."""
-        self.model.train_first_bias(True)
 
 
 class SaveCheckpoint(keras.callbacks.Callback):

@@ -32,7 +32,7 @@ from davidnet_keras.recipe import RECIPES, Recipe
 from davidnet_keras.runs.checkpoint import Progress
 from davidnet_keras.runs.conditions import conditions
 from davidnet_keras.runs.continued_fit import ContinuedCallbacks, data_start, make_metrics
-from davidnet_keras.runs.run_callbacks import SaveCheckpoint, StopFirstBias, StopWhenDiverged
+from davidnet_keras.runs.run_callbacks import SaveCheckpoint, StopWhenDiverged
 from davidnet_keras.runs.run_folder import RunFolder, check_checkpoint_every
 from davidnet_keras.runs.run_result import EVALUATION_BATCH_SIZE, result_of
 from davidnet_keras.runs.stop_signals import StopSignals
@@ -142,7 +142,7 @@ def fit(model, recipe, data, folder, callbacks, state):
         recorded = [
             StopWhenDiverged(),
             schedule,
-            *([StopFirstBias()] if recipe.network == "fastnet" else []),
+            *model.training_callbacks(),
             *(_progress_callbacks(recipe, state) if state.progress else []),
             history,
             PlotCurves(folder.curves, history=folder.history),

@@ -1,7 +1,12 @@
-"""Cross-entropy with label smoothing, for class numbers."""
+"""Losses: cross-entropy with label smoothing for class numbers, and the copies that `SumLossModel` adds up."""
+
+import copy
+from typing import Any
 
 import keras
 from keras import ops
+
+REDUCTIONS = ("sum", "mean", "sum_over_batch_size")
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
@@ -10,12 +15,10 @@ class SmoothedCrossentropy(keras.losses.Loss):
 
         loss = (1 - s) * crossentropy(y)  +  s * mean over classes k of crossentropy(k)
 
-    Keras smooths one-hot targets only (`CategoricalCrossentropy(label_smoothing=s)`); this takes class numbers as
-    `SparseCategoricalCrossentropy` does, makes no one-hot tensor, and with s = 0 equals it. It computes in float32 or
-    wider, whatever the predictions' dtype.
+    Keras smooths one-hot targets only (`CategoricalCrossentropy(label_smoothing=s)`); this takes class numbers, makes
+    no one-hot tensor, and with s = 0 equals `SparseCategoricalCrossentropy`. It computes in float32 or float64.
 
-    Shapes: y_true (batch,) or (batch, 1), y_pred (batch, classes) -> (batch,) before the reduction. More dimensions may
-    stand between.
+    Shapes: y_true (batch, ...) or (batch, ..., 1), y_pred (batch, ..., classes) -> (batch, ...) before the reduction.
 
     Args:
         label_smoothing: float in [0, 1), s above. Default 0.2.
@@ -34,24 +37,24 @@ class SmoothedCrossentropy(keras.losses.Loss):
 
     def __init__(
         self,
-        label_smoothing=0.2,
-        from_logits=True,
-        reduction="sum_over_batch_size",
-        name="smoothed_crossentropy",
-    ):
-        if isinstance(label_smoothing, bool) or not isinstance(label_smoothing, (int, float)):
-            raise ValueError(f"The label smoothing must be a number. Received: label_smoothing={label_smoothing!r}")
-        if not 0 <= label_smoothing < 1:
+        label_smoothing: float = 0.2,
+        from_logits: bool = True,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "smoothed_crossentropy",
+    ) -> None:
+        number = isinstance(label_smoothing, (int, float)) and not isinstance(label_smoothing, bool)
+        if not number or not 0 <= label_smoothing < 1:
             raise ValueError(
-                f"The label smoothing must be at least 0 and below 1. Received: label_smoothing={label_smoothing}"
+                "The label smoothing must be a number of at least 0 and below 1. "
+                f"Received: label_smoothing={label_smoothing!r}"
             )
         wide = "float64" if keras.config.floatx() == "float64" else "float32"
         super().__init__(name=name, reduction=reduction, dtype=wide)
         self.label_smoothing = float(label_smoothing)
         self.from_logits = bool(from_logits)
 
-    def call(self, y_true, y_pred):
-        """The loss of each example; both arguments come in this loss's dtype."""
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of each example; Keras casts both arguments to this loss's dtype."""
         if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] != 1:
             raise ValueError(
                 "SmoothedCrossentropy takes class numbers; for one-hot targets use keras.losses.CategoricalCrossentropy"
@@ -61,12 +64,56 @@ class SmoothedCrossentropy(keras.losses.Loss):
         if not self.from_logits:
             epsilon = keras.config.epsilon()  # as in Keras's own: no logarithm of 0
             logits = ops.log(ops.clip(y_pred, epsilon, 1 - epsilon))
-        # The backend's own kernel for the first part: it has a gradient without gather, and refuses impossible labels.
+        # The backend's kernel for the first part: its gradient needs no gather, and it refuses impossible labels.
         labelled = ops.sparse_categorical_crossentropy(y_true, logits, from_logits=True)
         if not self.label_smoothing:
             return labelled
         spread = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
         return (1 - self.label_smoothing) * labelled + self.label_smoothing * spread
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"label_smoothing": self.label_smoothing, "from_logits": self.from_logits}
+
+
+@keras.saving.register_keras_serializable(package="davidnet_keras")
+class NamedLoss(keras.losses.Loss):
+    """A loss that Keras has only as a function, by its name ("sparse_categorical_crossentropy", "mse")."""
+
+    def __init__(self, name: str, reduction: str | None = "sum", **kwargs: Any) -> None:
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        self.function = keras.losses.get(name)
+
+    def call(self, y_true, y_pred):
+        return self.function(y_true, y_pred)
+
+
+def summed(loss: keras.losses.Loss | str) -> keras.losses.Loss:
+    """A copy of a Keras loss, or of the one with that name, with reduction "sum".
+
+    Raises:
+        ValueError: there is no such loss, or its reduction is none of "sum", "mean" and "sum_over_batch_size".
+    """
+    if isinstance(loss, str):
+        loss = _named(loss)
+    if not isinstance(loss, keras.losses.Loss):
+        raise ValueError(
+            "SumLossModel.compile takes one keras.losses.Loss or the name of one; "
+            f"wrap a function in a Loss subclass. Received: loss={loss!r}"
+        )
+    if loss.reduction not in REDUCTIONS:
+        raise ValueError(
+            f"The loss's reduction must be one of {', '.join(REDUCTIONS)}, so that its sum over the batch is defined. "
+            f"Received: reduction={loss.reduction!r}"
+        )
+    loss = copy.copy(loss)
+    loss.reduction = "sum"
+    return loss
+
+
+def _named(name):
+    """The loss that Keras knows by this name: a Loss already, or a function to wrap."""
+    try:
+        found = keras.losses.get(name)
+    except ValueError:
+        raise ValueError(f"Keras has no loss of that name. Received: loss={name!r}") from None
+    return found if isinstance(found, keras.losses.Loss) else NamedLoss(name)

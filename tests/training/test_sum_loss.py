@@ -1,12 +1,15 @@
 """The train step against the same update worked out in NumPy."""
 
+import copy
+import pickle
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from numpy_network import NumpyTrainer
 
-from davidnet_keras import FusedBatchNormalization, MomentumSGD, SumLossModel
+from davidnet_keras import DavidNet, FastNet, FusedBatchNormalization, MomentumSGD, SumLossModel
 
 CLASSES, L2, RATES = 3, 0.7, (0.01, 0.02, 0.005)
 
@@ -307,3 +310,55 @@ def test_negative_decay_and_two_outputs_are_refused():
         SumLossModel(inputs, keras.layers.Dense(1)(inputs), l2=-1)
     with pytest.raises(ValueError, match="single output"):
         SumLossModel(inputs, [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)])
+
+
+COPIES = {
+    "copy.deepcopy": copy.deepcopy,
+    "copy.copy": copy.copy,
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+    "from_config": lambda model: type(model).from_config(model.get_config()),
+    "to_json": lambda model: keras.models.model_from_json(model.to_json()),
+    "clone_model of a Sequential": lambda model: keras.models.clone_model(keras.Sequential([model])).layers[-1],
+    "clone_model of a functional model": lambda model: keras.models.clone_model(
+        keras.Model(inputs := keras.Input(model.input_shape[1:]), model(inputs))
+    ).layers[-1],
+}
+MODELS = {
+    "SumLossModel": lambda: smooth_model(run_eagerly=True),
+    "DavidNet": lambda: DavidNet(num_classes=CLASSES, width=2, dropout=0.0, l2=L2),
+    "FastNet": lambda: FastNet(num_classes=CLASSES, widths=(2, 3, 2), l2=L2),
+}
+
+
+# The networks override `get_config`, so those two ways are tried with them too.
+WAYS = [("SumLossModel", way) for way in COPIES] + [
+    (kind, way) for kind in ("DavidNet", "FastNet") for way in ("copy.deepcopy", "from_config")
+]
+
+
+@pytest.mark.parametrize(("kind", "way"), WAYS)
+def test_a_copy_takes_the_same_step(kind, way):
+    model = MODELS[kind]()
+    twin = COPIES[way](model)
+    assert type(twin) is type(model) and twin.l2 == L2
+    assert not {id(weight) for weight in twin.weights} & {id(weight) for weight in model.weights}
+    twin.set_weights(model.get_weights())
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0, 255, (4, *model.input_shape[1:])).astype("float32"), rng.integers(0, CLASSES, 4)
+    for each in (model, twin):
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        each.compile(MomentumSGD(RATES[0]), loss, run_eagerly=True)
+        each.train_on_batch(x, y)
+    for one, other in zip(model.weights, twin.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("arguments", [{}, {"clone_function": lambda layer: layer}, {"recursive": True}])
+def test_clone_model_which_would_lose_the_step_is_refused(kind, arguments):
+    model = MODELS[kind]()
+    with pytest.raises(ValueError, match=f"would lose {kind}'s train step; use copy.deepcopy"):
+        keras.models.clone_model(model, **arguments)
+    if arguments.get("recursive"):
+        with pytest.raises(ValueError, match="would lose"):
+            keras.models.clone_model(keras.Sequential([model]), **arguments)
