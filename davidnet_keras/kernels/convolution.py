@@ -33,21 +33,6 @@ def convolve(x, kernel, inputs_gradient_needed=None):
         return plain_conv2d_while(tf.convert_to_tensor(inputs_gradient_needed), x, kernel)
     return way(x, kernel)
 
-    def __init__(self, filters, use_bias=False, **kwargs):
-        fixed = {"kernel_size": SIDE, "strides": 1, "padding": "same", "data_format": "channels_last"}
-        super().__init__(filters, use_bias=use_bias, **kwargs | fixed)
-        self.inputs_gradient_needed = None  # a `gradient_switch`, for `plain_conv2d_while`
-
-    def convolution_op(self, inputs, kernel):
-        inputs, kernel = tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel)
-        convolve = choose(inputs.shape, kernel.shape, inputs.dtype.name)
-        if self.inputs_gradient_needed is not None and convolve is plain_conv2d:
-            wanted = tf.convert_to_tensor(
-                self.inputs_gradient_needed
-            )  # a variable read in a gradient only could not be exported
-            return plain_conv2d_while(wanted, inputs, kernel)
-        return convolve(inputs, kernel)
-
 
 def gradient_switch():
     """A bool that a compiled step reads anew each time, True at first: `assign` it, read it by `numpy`."""
