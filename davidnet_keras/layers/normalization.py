@@ -32,6 +32,8 @@ class Normalization(keras.layers.Layer):
     Source: the reference notebook, which normalises by the training set's own mean and standard deviation.
     """
 
+    built: bool
+
     def __init__(self, mean=None, std=None, **kwargs):
         # Without autocast, float32 pictures are not rounded to a 16-bit policy's dtype before the subtraction.
         super().__init__(autocast=False, **kwargs)

@@ -36,6 +36,8 @@ class PatchWhitening(keras.layers.Layer):
     (arXiv:2404.00498), section 3.1, for the negatives, the trained bias and the constants.
     """
 
+    built: bool
+
     def __init__(self, size: int = 2, epsilon: float = 5e-4, **kwargs):
         if not epsilon > 0:  # a direction without variance, as in grey pictures, would be divided by 0
             raise ValueError(f"Epsilon must be above 0. Received: epsilon={epsilon}")

@@ -120,3 +120,51 @@ def test_batch_norm_without_a_trained_scale():
 def test_batch_norm_refuses_what_cannot_be(arguments):
     with pytest.raises(ValueError, match="Received"):
         FusedBatchNormalization(**arguments)
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4), (3, 6, 5, 4)])
+def test_masked_values_do_not_count_as_in_keras(shape):
+    x = pictures(shape)
+    mask = np.random.default_rng(1).random(shape[:-1]) < 0.6
+    x[~mask] = 1e6  # would show in any statistic
+    ours, kerass = FusedBatchNormalization(0.9, 1e-5), keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+    y, expected = (np.asarray(layer(x, training=True, mask=mask)) for layer in (ours, kerass))
+    np.testing.assert_allclose(y[mask], expected[mask], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(ours.moving_mean, kerass.moving_mean, rtol=1e-4)
+    unbiased = np.float64(kerass.moving_variance) - 0.9
+    np.testing.assert_allclose(ours.moving_variance - 0.9, unbiased * mask.sum() / (mask.sum() - 1), rtol=1e-3)
+
+
+def test_a_mask_of_ones_changes_nothing_and_one_of_zeros_leaves_the_statistics():
+    x = pictures((5, 7, 4))
+    plain, masked = FusedBatchNormalization(), FusedBatchNormalization()
+    np.testing.assert_allclose(
+        masked(x, training=True, mask=np.ones((5, 7), bool)), plain(x, training=True), rtol=1e-5, atol=1e-5
+    )
+    before = masked.get_weights()
+    assert np.isfinite(masked(x, training=True, mask=np.zeros((5, 7), bool))).all()
+    for old, new in zip(before, masked.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_the_mask_of_a_layer_before_it_is_used_and_passed_on():
+    inputs = keras.Input((7, 4))
+    outputs = FusedBatchNormalization(name="norm")(keras.layers.Masking()(inputs))
+    model = keras.Model(inputs, outputs)
+    assert outputs._keras_mask is not None
+    x = pictures((5, 7, 4))
+    x[:, 4:] = 0  # what Masking masks
+    model(x, training=True)
+    np.testing.assert_allclose(model.get_layer("norm").moving_mean, 0.1 * x[:, :4].mean((0, 1)), rtol=1e-4)
+
+
+def test_a_mask_of_another_rank_is_refused():
+    with pytest.raises(ValueError, match=r"without the channels.*Received: mask.shape="):
+        FusedBatchNormalization()(pictures((5, 7, 4)), training=True, mask=np.ones(5, bool))
+
+
+def test_whole_numbers_are_normalised_in_the_compute_type():
+    x = np.random.default_rng(0).integers(0, 9, (64, 3))
+    y = FusedBatchNormalization()(x, training=True)
+    assert y.dtype == "float32"
+    np.testing.assert_allclose(np.std(y, axis=0), 1, rtol=1e-3)
