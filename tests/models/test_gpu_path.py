@@ -47,6 +47,7 @@ def test_a_step_in_float32_is_the_cpus(make, request):
         np.testing.assert_allclose(change, expected, rtol=0, atol=1e-2 * np.abs(expected).max() + 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
