@@ -68,15 +68,11 @@ def load_cifar100(data_dir: str | os.PathLike | None = None, label_mode: str = "
         label_mode: "fine" (default): the 100 classes `CIFAR100_CLASSES`; "coarse": the 20 superclasses
             `CIFAR100_COARSE_CLASSES`.
 
-    Returns:
-        `(x_train, y_train), (x_test, y_test)`. A `train_dataset` or `test_dataset` made from them holds no copy: do not
-        change them while it is in use.
+    Returns, Source: as `load_cifar10`.
 
     Raises:
-        DataError: a file is missing, damaged, malicious or not of this data set, or the download failed.
+        DataError: as `load_cifar10`.
         ValueError: `label_mode` is neither of the two.
-
-    Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
     if label_mode not in ("fine", "coarse"):
         raise ValueError(f"`label_mode` must be 'fine' or 'coarse'. Received: label_mode={label_mode!r}")
@@ -145,12 +141,12 @@ def _load_cached(layout):
         try:
             return read_files(layout, folder)
         except (DataError, OSError):
-            continue  # absent, or unpacked in part: the archive decides, for it has a hash
+            continue  # absent or incomplete; the archive has a checksum
     return _load(layout, _download(layout, cache))
 
 
 def _locked(path):
-    """A context without a second process: Keras writes over the file that another is downloading."""
+    """A lock against other processes, since Keras overwrites a file that another one is downloading."""
     try:
         return filelock.FileLock(path).acquire()
     except OSError:  # a folder that cannot be written: nothing is downloaded into it
@@ -158,7 +154,7 @@ def _locked(path):
 
 
 def _download(layout, cache):
-    """The archive in the Keras cache. Its hash is checked even when it was there: half a file is fetched again."""
+    """Download the archive into the Keras cache, unless it is there with the right SHA-256."""
     import keras  # here, so that reading a folder does not wait for the backend
 
     names = [path.name for path in _cached_archives(layout, cache)]

@@ -1,6 +1,5 @@
-"""Reading the files of the official CIFAR archives into arrays, whatever the files really hold."""
+"""CIFAR's files, untrusted and perhaps damaged, as arrays."""
 
-import contextlib
 import gzip
 import pickle
 import tarfile
@@ -15,8 +14,7 @@ from davidnet_keras.errors import DataError
 
 PIXELS = 3 * 32 * 32
 GZIP = b"\x1f\x8b"  # its first bytes
-# The official archives have nine members. tarfile remembers each one it passes, so there is a limit.
-MAX_MEMBERS = 1000
+MAX_MEMBERS = 1000  # the official archives have nine; tarfile remembers each one that it passes
 
 
 @dataclass(frozen=True)
@@ -69,15 +67,14 @@ def read_files(layout, path):
 
     Args:
         layout: `Layout` of the data set.
-        path: `Path` of the folder that holds the data files, or of the archive, which is read as a stream: nothing is
-            unpacked to disk.
+        path: `Path` of the folder that holds the data files, or of the archive, which is never unpacked to disk.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`, `uint8` (N, 32, 32, 3) and `int64` (N,).
 
     Raises:
-        DataError: A file is missing, damaged, malicious or not of this data set.
-        OSError: A file cannot be read.
+        DataError: a file is missing, damaged, malicious or not of this data set.
+        OSError: a file cannot be read.
     """
     counted = zip((layout.train, layout.test), layout.images, strict=True)
     splits = [_Split(layout, names, count) for names, count in counted]
@@ -105,31 +102,23 @@ def _read_archive(layout, archive, by_name):
     if archive.name in by_name:
         raise DataError(f"{archive} is one of {len(layout.names)} files: name the folder that holds them all.")
     try:
-        with _unpacked(archive) as content:
+        with archive.open("rb") as file:
+            content = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file
             limited = _Limited(content, layout.size_limit)
             with tarfile.open(fileobj=limited, mode="r|", bufsize=1 << 18) as tar:
                 _read_members(layout, tar, archive, by_name)
             while limited.read(1 << 20):
                 pass  # to the end, where gzip keeps its checksum
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, _TooLargeError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
             f"{archive} is not a whole {layout.archive} ({error}): {layout.takes}; it comes from {layout.url}."
         ) from error
 
 
-@contextlib.contextmanager
-def _unpacked(archive):
-    """The archive's bytes without gzip's packing, where it has one."""
-    with archive.open("rb") as file:
-        packed = file.peek(2)[:2] == GZIP
-        with gzip.open(file) if packed else contextlib.nullcontext(file) as content:
-            yield content
-
-
 def _read_members(layout, tar, archive, by_name):
     for number, member in enumerate(tar):
         if number == MAX_MEMBERS:
-            raise _TooLargeError(f"it has more than {MAX_MEMBERS} members")
+            raise tarfile.ReadError(f"it has more than {MAX_MEMBERS} members")
         folder, _, name = member.name.removeprefix("./").partition("/")
         # Only these exact names count. Whatever else is in there, wherever it points, is skipped.
         if name not in by_name or folder not in layout.folders:
@@ -138,10 +127,6 @@ def _read_members(layout, tar, archive, by_name):
         if not member.isreg():
             raise DataError(f"{where} is not a regular file: download {layout.url} again.")
         by_name[name].add(name, tar.extractfile(member), member.size, where)
-
-
-class _TooLargeError(Exception):
-    pass
 
 
 class _Limited:
@@ -154,7 +139,7 @@ class _Limited:
         content = self.stream.read(size)
         self.left -= len(content)
         if self.left < 0:
-            raise _TooLargeError("it unpacks to far more than the data set")
+            raise tarfile.ReadError("it unpacks to far more than the data set")
         return content
 
 

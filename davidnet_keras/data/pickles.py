@@ -1,4 +1,4 @@
-"""A reader of pickled CIFAR files that builds plain data and NumPy arrays, and nothing else."""
+"""Pickles that nobody vouches for, read as plain data and NumPy arrays."""
 
 import math
 import pickle
@@ -20,9 +20,9 @@ PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE
 def read_pickle(file, size: int) -> dict[str, Any]:
     """Read a pickled dictionary of numbers, strings, lists and NumPy arrays from untrusted bytes.
 
-    A strict `find_class` is not enough: a memo index can make C's unpickler take all memory, a deeply nested key
-    overflows the C stack, and NumPy's own `__setstate__` believes a hostile dtype. So the unpickler is the one written
-    in Python, its opcodes are those of plain data, and arrays are built here, from their bytes.
+    A strict `find_class` is not enough: in the C unpickler one memo index can take all memory and a deeply nested key
+    overflows the stack, and NumPy's own `__setstate__` trusts a hostile dtype. So this is the standard library's
+    unpickler in Python, limited to the opcodes of plain data, and arrays are built here from their bytes.
 
     Args:
         file: binary file of `size` bytes, pickled by any protocol. Strings of Python 2 come back as `bytes`.
@@ -49,7 +49,7 @@ def _text(key):
 
 
 class _Source:
-    """A file that never reads beyond its size, nor too often."""
+    """A file with limits on how much and how often it is read."""
 
     def __init__(self, file, size):
         self.file, self.left, self.reads = file, size, 0
@@ -157,10 +157,6 @@ class _Unpickler(pickle._Unpickler):  # private, but the only one whose opcodes 
         self.append({})
         self.set_items(items)
 
-    def load_setitem(self):
-        value, key = self.stack.pop(), self.stack.pop()
-        self.set_items([key, value])
-
     def load_build(self):
         state = self.stack.pop()
         self.stack[-1].set_state(state)
@@ -171,7 +167,7 @@ class _Unpickler(pickle._Unpickler):  # private, but the only one whose opcodes 
     dispatch |= {
         pickle.FRAME[0]: lambda self: self.read(8),  # without frames every read is counted
         pickle.DICT[0]: load_dict,
-        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEM[0]: lambda self: self.set_items([self.stack.pop(-2), self.stack.pop()]),
         pickle.SETITEMS[0]: lambda self: self.set_items(self.pop_mark()),
         pickle.BUILD[0]: load_build,
         pickle.BYTEARRAY8[0]: load_bytearray8,
