@@ -17,14 +17,11 @@ class AlternatingFlip(RandomBatchLayer):
     epoch: any two consecutive epochs show it both ways, where `RandomFlip` shows half of the pictures the same way
     twice. Whether a picture starts mirrored is a pure function of the run's seed and its position in the training set.
 
-    The layer must know the pictures and the epoch. `train_dataset` passes both, whether the layer stands alone or in an
-    `Augmentation`; in a call of your own, pass `origin`.
+    The layer must know the pictures and the epoch, or raises ValueError. `train_dataset` passes both, whether the layer
+    stands alone or in an `Augmentation`; in a call of your own, pass `origin`.
 
     Args:
         seed: As for every `RandomBatchLayer`; not used, since nothing is drawn anew for a batch.
-
-    Raises:
-        ValueError: When called without `origin`, unless `training` is false.
 
     Example:
 
@@ -50,5 +47,4 @@ class AlternatingFlip(RandomBatchLayer):
         return (keras.ops.logical_xor(coin_of_each(origin.index, origin.seed), odd_epoch),)
 
     def transform(self, images: Any, mask: Any) -> Any:
-        """Return the pictures, those of `mask` mirrored."""
         return flip(images, mask)

@@ -25,11 +25,9 @@ class RandomCrop(RandomBatchLayer):
     """Pads each picture by reflection and cuts a random window of the original size out of it.
 
     Args:
-        padding: Pixels added on each side: each of the (2 * padding + 1)**2 windows is equally likely.
+        padding: Pixels added on each side, fewer than height and width. Each of the (2 * padding + 1)**2 windows is
+            equally likely.
         seed: See `RandomBatchLayer`, also for shapes and call arguments.
-
-    Raises:
-        ValueError: If `padding` is no whole number of 0 or more; when called, if it is not less than height and width.
 
     Source: davidcpage/cifar10-fast, `pad` and `Crop`.
     """
@@ -50,7 +48,6 @@ class RandomCrop(RandomBatchLayer):
         return tuple(keras.ops.unstack(draw_offsets(seed, (2, shape[0]), 2 * self.padding + 1)))
 
     def transform(self, images: Any, dy: Any, dx: Any) -> Any:
-        """Return the windows that start at `dy`, `dx`."""
         return crop(images, dy, dx, self.padding)
 
     def get_config(self) -> dict:
@@ -64,9 +61,6 @@ class RandomFlip(RandomBatchLayer):
     Args:
         rate: Probability, 0 to 1.
         seed: See `RandomBatchLayer`, also for shapes and call arguments.
-
-    Raises:
-        ValueError: If `rate` is not from 0 to 1.
 
     Source: davidcpage/cifar10-fast, `FlipLR`.
     """
@@ -82,7 +76,6 @@ class RandomFlip(RandomBatchLayer):
         return (draw_mask(seed, (shape[0],), self.rate),)
 
     def transform(self, images: Any, mask: Any) -> Any:
-        """Return the pictures, those of `mask` mirrored."""
         return flip(images, mask)
 
     def get_config(self) -> dict:
@@ -99,10 +92,6 @@ class Cutout(RandomBatchLayer):
             pictures. The training set's mean (`normalization.mean`) becomes 0 when normalised: the source paints 0 on
             normalised pictures.
         seed: See `RandomBatchLayer`, also for shapes and call arguments.
-
-    Raises:
-        ValueError: If `size` is no whole number of 1 or more, or `fill` no number or list of numbers; when called, if
-            the square or the fill does not fit the pictures.
 
     Source: davidcpage/cifar10-fast, `Cutout`. In the paper (DeVries and Taylor, arXiv:1708.04552) the square's
     centre is drawn instead, and the square may reach over the edge.
@@ -130,7 +119,6 @@ class Cutout(RandomBatchLayer):
         return tuple(keras.ops.unstack(draw_offsets(seed, (2, shape[0]), positions[:, None])))
 
     def transform(self, images: Any, top: Any, left: Any) -> Any:
-        """Return the pictures with the squares at `top`, `left` painted over."""
         return cutout(images, top, left, self.size, self.fill)
 
     def get_config(self) -> dict:
@@ -147,9 +135,6 @@ class Augmentation(RandomBatchLayer):
         layers: The layers in order: any subclasses of `RandomBatchLayer`, stacks included. An empty list changes
             nothing.
         seed: See `RandomBatchLayer`, also for shapes and call arguments. The layers' own sequences are not used.
-
-    Raises:
-        ValueError: If one of `layers` is no `RandomBatchLayer`.
 
     Example:
 
@@ -178,18 +163,17 @@ class Augmentation(RandomBatchLayer):
             layer.check_shape(shape)
 
     def draw(self, seed: Any, shape: Any) -> tuple:
-        """Return the draws of each layer in turn, a tuple of tuples."""
         return self.draw_from(None, seed, shape)
 
     def draw_from(self, origin: BatchOrigin | None, seed: Any, shape: Any) -> tuple:
-        """Return the draws of each layer in turn; each gets its own seed, and the origin with its own seed."""
-        return tuple(
-            layer.draw_from(_origin_for(position, origin), fold_seed(seed, position), shape)
-            for position, layer in enumerate(self.layers)
-        )
+        """Return the draws of each layer in turn, a tuple of tuples."""
+        draws = []
+        for position, layer in enumerate(self.layers):
+            own = origin and dataclasses.replace(origin, seed=fold_seed(origin.seed, position))
+            draws.append(layer.draw_from(own, fold_seed(seed, position), shape))
+        return tuple(draws)
 
     def transform(self, images: Any, *draws: Any) -> Any:
-        """Return the pictures changed by each layer with its draws."""
         for layer, drawn in zip(self.layers, draws, strict=True):
             images = layer.transform(images, *drawn)
         return images
@@ -201,7 +185,3 @@ class Augmentation(RandomBatchLayer):
     def from_config(cls, config: dict) -> "Augmentation":
         layers = [keras.saving.deserialize_keras_object(each) for each in config["layers"]]
         return cls(**{**config, "layers": layers})
-
-
-def _origin_for(position, origin):
-    return origin and dataclasses.replace(origin, seed=fold_seed(origin.seed, position))

@@ -26,16 +26,13 @@ class BatchOrigin:
 class RandomBatchLayer(keras.layers.Layer):
     """Base of layers that change each picture of a batch by a random draw of its own.
 
-    A subclass defines two pure functions: `draw(seed, shape)`, which returns a tuple of tensors for a batch of that
-    shape, and `transform(images, *draws)`, which keeps shape and dtype. They are separate so that draws can be
-    inspected, and because XLA takes far longer to compile a draw than a transform. One picture without a batch axis is
-    treated as a batch of one.
-
+    A subclass defines two pure functions: `draw(seed, shape)`, which returns a tuple of tensors, and
+    `transform(images, *draws)`, which keeps shape and dtype. (XLA takes far longer to compile a draw than a transform.)
     A layer whose draws depend on which pictures these are, or on the epoch, defines `draw_from(origin, seed, shape)`
     instead of `draw`, as `AlternatingFlip` does.
 
     Shapes:
-        (B, H, W, C) or (H, W, C) -> the same.
+        (B, H, W, C) or (H, W, C) -> the same. Pictures without a batch axis are a batch of one.
 
     Args:
         seed: Integer that starts the layer's own sequence of draws; `None` starts it at random. Used by calls
@@ -50,7 +47,7 @@ class RandomBatchLayer(keras.layers.Layer):
         origin: `BatchOrigin`: which pictures these are. Most layers do not need it.
 
     Raises:
-        ValueError: If `seed` is no whole number; when called, if the images have another number of axes.
+        ValueError: If an argument does not fit; when called, if the pictures do not.
     """
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:

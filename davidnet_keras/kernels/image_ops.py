@@ -18,9 +18,8 @@ def crop(images, dy, dx, padding):
 
     Args:
         images: Pictures of any dtype.
-        dy: Row of the padded picture where the window starts, int32, 0 to 2 * padding. `padding` moves nothing.
-        dx: The same for the column.
-        padding: Pixels added on each side, less than height and width.
+        dy, dx: Row and column of the padded picture where the window starts, int32, 0 to 2 * padding.
+        padding: Pixels added on each side, fewer than height and width.
     """
     batch, height, width, channels = tf.unstack(tf.shape(images))
     rows = _reflect(dy[:, None] + tf.range(height) - padding, height)  # (B, H)
@@ -44,8 +43,7 @@ def cutout(images, top, left, size, fill=0.0):
 
     Args:
         images: Pictures of any dtype.
-        top: First row of the square, int32.
-        left: First column of the square, int32.
+        top, left: First row and column of the square, int32.
         size: Side of the square in pixels.
         fill: Value painted, for all channels or for each. Rounded to a whole number for integer pictures.
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from davidnet_keras import Recipe, UserError
 from davidnet_keras.data.alternating_flip import AlternatingFlip
-from davidnet_keras.data.augmentation import Augmentation, RandomCrop, RandomFlip
+from davidnet_keras.data.augmentation import Augmentation, Normalization, RandomCrop, RandomFlip
 from davidnet_keras.data.pipeline import steps_per_epoch, train_dataset
 from davidnet_keras.data.random_batch_layer import BatchOrigin
 
@@ -142,11 +142,13 @@ def test_a_saved_layer_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize(("settings", "kind"), [({}, RandomFlip), ({"alternating_flip": True}, AlternatingFlip)])
-def test_the_recipe_says_how_to_flip(settings, kind):
-    from davidnet_keras.runs.train import augmentation
+def test_the_recipe_says_how_to_flip(settings, kind, monkeypatch):
+    from davidnet_keras.runs import train
 
-    layers = augmentation(Recipe(crop_padding=2, **settings), mean=[0.0])
-    assert [type(layer) for layer in layers.layers] == [RandomCrop, kind]
+    model = keras.Sequential([keras.Input((4, 5, 3)), Normalization(name="normalize")])
+    monkeypatch.setattr(train, "train_dataset", lambda x, y, batch_size, augmentation, *rest: augmentation)
+    augmentation = train.training_data(model, Recipe(crop_padding=2, **settings), [arrays()])
+    assert [type(layer) for layer in augmentation.layers] == [RandomCrop, kind]
 
 
 def test_alternating_without_flipping_is_refused():
