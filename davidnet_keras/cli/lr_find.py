@@ -1,18 +1,10 @@
 """`python -m davidnet_keras lr-find`: which learning rate to train with."""
 
 import csv
-import io
 import sys
 from pathlib import Path
 
-from davidnet_keras.cli.options import (
-    Parser,
-    add_data,
-    add_recipe,
-    check_picture,
-    default_recipe,
-    with_given,
-)
+from davidnet_keras.cli.options import Parser, add_data, add_recipe, check_picture, default_recipe, with_given
 from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
 from davidnet_keras.kernels.environment import import_tensorflow
@@ -70,7 +62,9 @@ def _write(sweep, options, recipe):
         with atomic_write(picture) as temporary:
             sweep.plot(title).savefig(temporary)
         with atomic_write(numbers) as temporary:
-            temporary.write_text(_as_csv(sweep))
+            rows = zip(sweep.rates, sweep.losses, sweep.smoothed_losses, strict=True)
+            with open(temporary, "w", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows([("learning_rate", "loss", "smoothed_loss"), *rows])
     except OSError as error:
         raise UserError(f"The result cannot be written ({error}); name another --output.") from error
     for name, rate in sweep.suggestions.items():
@@ -85,12 +79,3 @@ def _as_flags(rate, recipe):
         f"{flag} {value * rate / recipe.learning_rate:.3g}" for flag, value in others.items() if value is not None
     ]
     return " ".join([format(rate, ".3g"), *(["with", *scaled] if scaled else [])])
-
-
-def _as_csv(sweep):
-    """The sweep as text: one row a rate."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("learning_rate", "loss", "smoothed_loss"))
-    writer.writerows(zip(sweep.rates, sweep.losses, sweep.smoothed_losses, strict=True))
-    return text.getvalue()

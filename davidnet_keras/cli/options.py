@@ -19,14 +19,7 @@ DATA_DIR = "folder, .tar.gz or .tar with CIFAR; None: Keras's cache, filled by a
 
 
 class Parser(argparse.ArgumentParser):
-    """The flags of one command; what it refuses is one sentence with exit code 2.
-
-    Args:
-        command: its name; "" for training, which has none.
-        argv: the arguments to parse. With --help-all among them, the help includes the advanced flags.
-        usage: what follows the command.
-        description, examples: text above and below the flags.
-    """
+    """The flags of one command ("": training), with text above and below them; a refusal is one sentence and code 2."""
 
     def __init__(self, command, argv, usage, description, examples=""):
         program = f"{PROGRAM} {command}".rstrip()
@@ -44,16 +37,9 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"-\.?\d")  # argparse's own takes -1e-3 for a flag
 
     def flag(self, name, default, help, kind=str, group=None, advanced=False, metavar=None):
-        """Add the flag --`name`.
+        """Add a flag of a kind: str, int, float, one of these `| None`, a `Literal`, or bool (--name and --no-name).
 
-        Args:
-            name: of the attribute; its underscores become hyphens.
-            default: value where the flag is not given.
-            help: its description.
-            kind: type of the value: str, int, float, one of these `| None`, a `Literal`, or bool (--name, --no-name).
-            group: heading in the help. Default: "options".
-            advanced: bool, whether only --help-all shows it.
-            metavar: what stands for the value in the help.
+        The help lists it under `group`; an `advanced` one is shown by --help-all only.
         """
         self._default_of[name] = default
         if group and group not in self._titled:
@@ -89,10 +75,8 @@ class Parser(argparse.ArgumentParser):
 
 def _spelled(word):
     """A flag with hyphens for underscores; any other word as it is."""
-    if not word.startswith("--"):
-        return word
     name, equals, value = word.partition("=")
-    return name.replace("_", "-") + equals + value
+    return name.replace("_", "-") + equals + value if word.startswith("--") else word
 
 
 def _value(kind, metavar):
@@ -101,13 +85,12 @@ def _value(kind, metavar):
         return {"type": lambda word: _choice(word, get_args(kind)), "metavar": "{" + ",".join(get_args(kind)) + "}"}
     optional = type(None) in get_args(kind)
     base = get_args(kind)[0] if optional else kind
-    shown = {int: "INT", float: "NUMBER", str: "TEXT"}[base]
+    shown, noun = {int: ("INT", "a whole number"), float: ("NUMBER", "a number"), str: ("TEXT", "")}[base]
 
     def read(word):
         try:
             return None if optional and word == "None" else base(word)
         except ValueError:
-            noun = {int: "a whole number", float: "a number"}[base]
             raise argparse.ArgumentTypeError(f"must be {noun}. Received: {word}") from None
 
     return {"type": read, "metavar": metavar or shown}

@@ -9,6 +9,7 @@ from davidnet_keras.cli.options import PROGRAM, Parser, add_data, add_recipe, de
 from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
 from davidnet_keras.kernels.environment import import_tensorflow
+from davidnet_keras.runs.changes import check_changes
 from davidnet_keras.runs.run_folder import RunFolder
 from davidnet_keras.runs.series_folder import SeriesFolder
 
@@ -50,56 +51,41 @@ def parse(argv):
 
 def main(argv):
     """Run the command; UserError for bad input."""
-    options, recipe = parse(argv)
-    if options.resume is not None and options.run_dir is not None:
-        raise UserError("--resume continues in the run's own folder; leave out --run-dir.")
-    if options.resume is None and options.change_recipe:
-        raise UserError("--change-recipe applies to a resumed run; name that with --resume, or leave it out.")
-    resumed_series = options.resume is not None and ("runs" in options.given or SeriesFolder.exists(options.resume))
-    if options.runs != 1 or resumed_series:
-        print(_train_several(options, recipe, argv))
-        return
     started = time.perf_counter()
-    result = _train_one(options, recipe, argv)
-    print(summary(result, recipe.tested_on, time.perf_counter() - started))
+    options, recipe = parse(argv)
+    resumed = options.resume is not None
+    if resumed and options.run_dir is not None:
+        raise UserError("--resume continues in the run's own folder; leave out --run-dir.")
+    if options.change_recipe and not resumed:
+        raise UserError("--change-recipe applies to a resumed run; name that with --resume, or leave it out.")
+    several = options.runs != 1 or (resumed and ("runs" in options.given or SeriesFolder.exists(options.resume)))
+    if several:
+        from davidnet_keras.runs import series
 
-
-def _train_one(options, recipe, argv):
-    if options.resume is not None:
-        recipe = _recipe_to_continue(options, RunFolder(options.resume))
+        series.check_runs(options.runs)
+        if resumed:
+            series.check_resume(options.resume, options.change_recipe)
+    if resumed:
+        recipe = _recipe_to_continue(options, (SeriesFolder if several else RunFolder)(options.resume))
     import_tensorflow()
     from davidnet_keras.runs import resume, train
 
     common = {"data_dir": options.data_dir, "checkpoint_every": options.checkpoint_every}
     run_dir = options.resume or options.run_dir or train.default_run_dir(recipe, options.dataset)
     with _how_to_resume(run_dir, options, argv):
-        if options.resume is not None:
-            return resume.resume(run_dir, recipe=recipe, change_recipe=options.change_recipe, **common)
-        return train.train(recipe, options.dataset, run_dir=run_dir, **common)
-
-
-def _train_several(options, recipe, argv):
-    from davidnet_keras.runs import series
-
-    series.check_runs(options.runs)
-    if options.resume is not None:
-        series.check_resume(options.resume, options.change_recipe)
-        _recipe_to_continue(options, SeriesFolder(options.resume))
-    import_tensorflow()
-    from davidnet_keras.runs import train
-
-    common = {"data_dir": options.data_dir, "checkpoint_every": options.checkpoint_every}
-    run_dir = options.resume or options.run_dir or train.default_run_dir(recipe, options.dataset)
-    with _how_to_resume(run_dir, options, argv):
-        if options.resume is not None:
-            return series.resume_runs(run_dir, n=options.runs if "runs" in options.given else None, **common)
-        return series.train_runs(recipe, options.runs, options.dataset, run_dir=run_dir, **common)
+        if several and resumed:
+            result = series.resume_runs(run_dir, n=options.runs if "runs" in options.given else None, **common)
+        elif several:
+            result = series.train_runs(recipe, options.runs, options.dataset, run_dir=run_dir, **common)
+        elif resumed:
+            result = resume.resume(run_dir, recipe=recipe, change_recipe=options.change_recipe, **common)
+        else:
+            result = train.train(recipe, options.dataset, run_dir=run_dir, **common)
+    print(result if several else summary(result, recipe.tested_on, time.perf_counter() - started))
 
 
 def _recipe_to_continue(options, folder):
     """The run's own recipe with the given flags; refused, before TensorFlow is imported, where they may not differ."""
-    from davidnet_keras.runs.changes import check_changes
-
     begun, conditions = folder.read_recipe()
     if "dataset" in options.given and options.dataset != conditions["dataset"]:
         raise UserError(
@@ -117,15 +103,18 @@ def _how_to_resume(run_dir, options, argv):
     resumed, data = options.resume is not None, ["--data-dir", options.data_dir] if options.data_dir else []
     command = f"{PROGRAM} {shlex.join(argv if resumed else ['--resume', str(run_dir), *data])}"
     another = not resumed and _has_begun(run_dir)  # another run's folder, which will be refused
+
+    def begun():
+        return _has_begun(run_dir) and not another
+
     try:
         yield
     except KeyboardInterrupt as interrupt:
         saved = f"Saved after {interrupt.progress}. " if hasattr(interrupt, "progress") else ""
-        begun = _has_begun(run_dir) and not another
-        interrupt.args = (f"{saved}Continue with: {command}" if begun else "Nothing was written.",)
+        interrupt.args = (f"{saved}Continue with: {command}" if begun() else "Nothing was written.",)
         raise
     except OSError as error:
-        what = f"continue with: {command}" if _has_begun(run_dir) and not another else "start again."
+        what = f"continue with: {command}" if begun() else "start again."
         raise UserError(f"The run stopped: {error}. Mend that, then {what}") from error
     except Exception as error:
         from davidnet_keras.kernels.devices import is_out_of_memory

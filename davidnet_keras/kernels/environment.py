@@ -1,4 +1,4 @@
-"""How TensorFlow is imported: as Keras's backend, with settings that it reads once, and without what it prints."""
+"""How TensorFlow is imported: as Keras's backend, tuned, and without what it prints."""
 
 import contextlib
 import json
@@ -59,10 +59,9 @@ def check_backend() -> None:
 def _read_json(path):
     """The settings in Keras's file; {} where there is none that Keras can read."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 @contextlib.contextmanager

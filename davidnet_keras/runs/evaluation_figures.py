@@ -12,17 +12,9 @@ COLUMNS = 8  # of mistakes
 
 
 def confusion_figure(confusion, names, title):
-    """Draw a confusion matrix: right answers blue on the diagonal, mistakes orange beside it.
+    """Draw a confusion matrix, int (true class, predicted class): right answers blue, mistakes orange.
 
     A cell's colour is its share of the row; for mistakes the square root of it, so that even a single one shows.
-
-    Args:
-        confusion: int array (true class, predicted class).
-        names: of the classes.
-        title: of the figure.
-
-    Returns:
-        `matplotlib.figure.Figure`.
     """
     many = len(names) > MANY
     side = len(names) * (0.125 if many else 0.5)  # inches
@@ -61,14 +53,14 @@ def _write_counts(ax, confusion):
 def _label_classes(ax, confusion, names, many):
     """Names along both sides, recall to the right of each row, precision below each column; thin lines between."""
     count, size = len(names), 5.5 if many else 9.5
-    places = np.arange(count)
-    ax.set_yticks(places, [name.replace("_", " ") for name in names], fontsize=size, color=INK)
-    ax.set_xticks(places, [name.replace("_", " ") for name in names], fontsize=size, color=INK, rotation=90)
+    labels = [name.replace("_", " ") for name in names]
+    ax.set_yticks(range(count), labels, fontsize=size, color=INK)
+    ax.set_xticks(range(count), labels, fontsize=size, color=INK, rotation=90)
     ax.tick_params(length=0, pad=4, top=False, labeltop=True, labelbottom=False)
     ax.spines[:].set_color(GRID)
-    for place in places[1:] - 0.5:
-        ax.axhline(place, color=GRID, linewidth=0.3 if many else 0.8)
-        ax.axvline(place, color=GRID, linewidth=0.3 if many else 0.8)
+    for line in (ax.axhline, ax.axvline):
+        for i in range(1, count):
+            line(i - 0.5, color=GRID, linewidth=0.3 if many else 0.8)
     totals = zip(confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1), strict=True)
     for i, (right, called, n) in enumerate(totals):
         style = {"fontsize": size - (0.5 if many else 1), "color": MUTED, "clip_on": False}
@@ -86,19 +78,13 @@ def _percent(part, whole):
 
 
 def mistakes_figure(mistakes, total, counted):
-    """Draw wrongly classified pictures, the most certain first.
+    """Draw mistakes, each (uint8 picture, true class, predicted class, probability), out of `total`, on two lines each.
 
-    Args:
-        mistakes: list of (uint8 picture, true name, predicted name, probability of the latter), those to draw.
-        total: int, how many mistakes there are.
-        counted: the pictures that were tested, in words.
-
-    Returns:
-        `matplotlib.figure.Figure`.
+    `counted` names the pictures that were tested.
     """
-    cell, line, margin, top = 1.28, 0.46, 0.25, 0.95  # inches
+    cell, text_height, margin, top = 1.28, 0.46, 0.25, 0.95  # inches
     rows = -(-len(mistakes) // COLUMNS)
-    width, height = 2 * margin + COLUMNS * cell, top + rows * (cell + line) + (margin if rows else 0)
+    width, height = 2 * margin + COLUMNS * cell, top + rows * (cell + text_height) + (margin if rows else 0)
     figure = Figure(figsize=(width, height), dpi=RESOLUTION, facecolor="white")
     title = _mistakes_title(len(mistakes), total, counted)
     figure.text(margin / width, 1 - 0.25 / height, title, va="top", fontsize=13, fontweight="bold", color=INK)
@@ -106,16 +92,14 @@ def mistakes_figure(mistakes, total, counted):
         _write_legend(figure, margin / width, 1 - 0.64 / height)
     for i, (picture, true, predicted, probability) in enumerate(mistakes):
         x = margin + i % COLUMNS * cell
-        y = height - top - i // COLUMNS * (cell + line) - cell
+        y = height - top - i // COLUMNS * (cell + text_height) - cell
         inner = cell - 0.18
         ax = figure.add_axes((x / width, y / height, inner / width, inner / height))
         ax.imshow(picture, interpolation="nearest")
         ax.set_axis_off()
-        for step, (text, color) in enumerate(
-            ((true, INK), (f"{predicted} {100 * probability:.0f} %", VERMILLION)),
-        ):
-            place = ((x + inner / 2) / width, (y - 0.05 - 0.15 * step) / height)
-            figure.text(*place, text.replace("_", " "), ha="center", va="top", fontsize=7.8, color=color)
+        for line, text, color in ((0, true, INK), (1, f"{predicted} {100 * probability:.0f} %", VERMILLION)):
+            where = ((x + inner / 2) / width, (y - 0.05 - 0.15 * line) / height)
+            figure.text(*where, text.replace("_", " "), ha="center", va="top", fontsize=7.8, color=color)
     return figure
 
 

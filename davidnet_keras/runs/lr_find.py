@@ -22,20 +22,10 @@ def find_learning_rate(
     steps: int,
     progress: bool = False,
 ) -> LearningRateSweep:
-    """Train a new model for some steps at growing rates.
+    """Train a new model for some steps at rates growing from lowest to highest.
 
-    Args:
-        recipe: the settings but for the rate.
-        dataset, data_dir: as `train`.
-        lowest, highest: first and last rate of a mean loss, as `recipe.learning_rate`.
-        steps: number of rates.
-        progress: whether to show a bar.
-
-    Returns:
-        The sweep, with its rates as `recipe.learning_rate`.
-
-    Raises:
-        UserError (a ValueError): the data cannot be used, or the loss is NaN from the start.
+    Rates, those of the returned sweep too, are in the unit of `recipe.learning_rate`. Other arguments: as `train`.
+    UserError: the data cannot be used, or the loss is NaN from the start.
     """
     data = datasets.held_out(datasets.load(dataset, data_dir), recipe.hold_out)
     datasets.check_batch_size(recipe.batch_size, data)

@@ -45,18 +45,10 @@ class TrainedRun(NamedTuple):
 
 
 def open_run(run_dir):
-    """Load the model of a run: the finished one, else the newest checkpoint that can be read.
+    """Load the model of a run, as a `TrainedRun`: the finished one, else the newest checkpoint that can be read.
 
-    Nothing is written, so the run may still be training.
-
-    Args:
-        run_dir: the run folder.
-
-    Returns:
-        `TrainedRun`.
-
-    Raises:
-        UserError: there is no run, no epoch of it is finished, or its files are damaged.
+    Nothing is written, so the run may still be training. UserError: there is no run, no epoch of it is finished, or its
+    files are damaged.
     """
     folder = RunFolder(run_dir)
     recipe, conditions = folder.read_recipe()
