@@ -6,7 +6,6 @@ Each picture gets its own draw, a pure function of a seed: the same seed gives t
 
 import dataclasses
 import numbers
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -69,7 +68,7 @@ class RandomFlip(RandomBatchLayer):
         super().__init__(seed=seed, **kwargs)
         if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 <= rate <= 1:
             raise ValueError(f"`rate` is a probability from 0 to 1. Received: rate={rate!r}")
-        self.rate = float(rate)
+        self.rate: float = float(rate)
 
     def draw(self, seed: Any, shape: Any) -> tuple:
         """Return a 1-tuple: which pictures to mirror, bool (B,)."""
@@ -144,9 +143,7 @@ class Augmentation(RandomBatchLayer):
     ```
     """
 
-    def __init__(
-        self, layers: RandomBatchLayer | Sequence[RandomBatchLayer] = (), seed: int | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, layers: Any = (), seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
         layers = list(layers) if isinstance(layers, list | tuple) else [layers]
         for layer in layers:
