@@ -44,6 +44,10 @@ class ConvBN(keras.layers.Layer):
         # The maximum before the ReLU, which then has a quarter to do: values and gradients are the same.
         return ops.relu(ops.max_pool(self.norm(x, training=training), 2, data_format="channels_last"))
 
+    def multiply_accumulates(self, input_shape):
+        """The products that `training_flops` counts."""
+        return self.conv.multiply_accumulates(input_shape)
+
     def compute_output_shape(self, input_shape):
         return (*(halved(input_shape) if self.pool else input_shape)[:-1], self.filters)
 
@@ -76,6 +80,10 @@ class ResidualBlock(keras.layers.Layer):
 
     def call(self, x, training=False):
         return ops.add(x, self.second(self.first(x, training=training), training=training))
+
+    def multiply_accumulates(self, input_shape):
+        """The products that `training_flops` counts."""
+        return self.first.multiply_accumulates(input_shape) + self.second.multiply_accumulates(input_shape)
 
     def compute_output_shape(self, input_shape):
         return input_shape

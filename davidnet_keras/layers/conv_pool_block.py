@@ -63,6 +63,11 @@ class ConvPoolBlock(keras.layers.Layer):
         x = self.first_norm(x, training=training, activation=self.activate)
         return self.second_norm(self.second(x), training=training, activation=self.activate)
 
+    def multiply_accumulates(self, input_shape):
+        """The products that `training_flops` counts."""
+        pooled = self.compute_output_shape(input_shape)
+        return self.first.multiply_accumulates(input_shape) + self.second.multiply_accumulates(pooled)
+
     def compute_output_shape(self, input_shape):
         return (*halved(input_shape)[:-1], self.filters)
 

@@ -1,5 +1,7 @@
 """3x3 convolution by the fastest kernel for its shape."""
 
+import math
+
 import keras
 
 from davidnet_keras.kernels.convolution import convolve
@@ -27,6 +29,10 @@ class Conv3x3(keras.layers.Conv2D):
 
     def convolution_op(self, inputs, kernel):
         return convolve(inputs, kernel, self.inputs_gradient_needed)
+
+    def multiply_accumulates(self, input_shape):
+        """The products that `training_flops` counts: every output sums over nine pixels."""
+        return math.prod(input_shape) * 9 * self.filters
 
 
 def halved(shape):
