@@ -148,8 +148,8 @@ def _small_picture(path, image, fit, size):
     turn = None
     with contextlib.suppress(Exception):  # as if it had none
         turn = TURNS.get(image.getexif().get(ORIENTATION))  # TIFF files are turned while they load, and lose the tag
-    if fit == "crop":
-        side = min(width, height)
+    side = min(width, height)
+    if fit == "crop" and width != height:
         left, top = (width - side) // 2, (height - side) // 2
         image = image.crop((left, top, left + side, top + side))
     guessed_white = None
@@ -160,7 +160,7 @@ def _small_picture(path, image, fit, size):
         small = _resize(_with_alpha(image), size).convert("RGBA")
         small = Image.alpha_composite(Image.new("RGBA", small.size, BACKGROUND), small)
     else:
-        small = _resize(image.convert("RGB"), size)
+        small = _resize(_converted(image, "RGB"), size)
     small = small.transpose(turn) if turn is not None else small
     return np.array(small.convert("RGB")), guessed_white
 
@@ -177,11 +177,15 @@ def _scale_transparency(image):
 
 def _with_alpha(image):
     if image.mode not in DEEP_GREY:
-        return image.convert("RGBA")
+        return _converted(image, "RGBA")
     grey = np.asarray(image)
     opaque = (grey != image.info["transparency"]).astype(np.uint8) * 255
     bands = [Image.fromarray(band) for band in ((grey >> 8).astype(np.uint8), opaque)]
     return Image.merge("LA", bands)
+
+
+def _converted(image, mode):
+    return image if image.mode == mode else image.convert(mode)  # which copies even then
 
 
 def _resize(image, size):
@@ -199,7 +203,7 @@ def _eight_bits(image, tags, size):
         white = 2 ** (bits - (kind == 2)) - 1
     else:
         white = _likely_white(image, (1, 255, 65_535) if image.mode == "F" else (65_535, 2**31 - 1))
-    grey = np.asarray(_resize(image.convert("F"), size))
+    grey = np.asarray(_resize(_converted(image, "F"), size))
     if not np.isfinite(grey).all():
         raise ValueError("it holds values that are not finite")
     if tags.get(PHOTOMETRIC) == 0:  # white is 0
@@ -209,8 +213,8 @@ def _eight_bits(image, tags, size):
 
 def _likely_white(image, levels):
     """The least level that all but the brightest hundredth of the pixels keep to, black ones not counted."""
-    step = max(1, int((image.width * image.height / 1_000_000) ** 0.5))
-    grey = np.asarray(image)[::step, ::step]
+    sample = image.resize([min(side, 1000) for side in image.size], Image.Resampling.NEAREST)
+    grey = np.asarray(sample)
     grey = grey[grey > 0]
     bright = np.quantile(grey, 0.99, method="lower") if grey.size else 0  # one pixel never decides
     return next((level for level in levels if bright <= level), levels[-1])
