@@ -1,4 +1,4 @@
-"""Which device there is, and which arithmetic it is made for."""
+"""The device in words, and the precision that suits it."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from davidnet_keras.kernels.devices import gpu_details
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}  # as Linux names them
 
 
-def choose_precision(requested="auto"):
-    """The Keras dtype policy to train with, and a clause that says why.
+def choose_precision(requested: str = "auto") -> tuple[str, str]:
+    """The Keras dtype policy to train with, and the reason.
 
     Args:
         requested: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
@@ -26,8 +26,8 @@ def choose_precision(requested="auto"):
     return for_cpu(cpu_flags())
 
 
-def device():
-    """What TensorFlow will train on, in words; says so if there is an NVIDIA GPU that it does not see."""
+def device() -> str:
+    """What TensorFlow trains on, in words, with a hint if it does not see an NVIDIA GPU."""
     gpus = gpu_details()
     if gpus:
         names = {gpu.get("device_name", "GPU") for gpu in gpus}
@@ -37,7 +37,7 @@ def device():
 
 
 def for_gpu(details):
-    """The policy for these GPUs, by the oldest of them."""
+    """The policy and the reason for these GPUs, by the oldest of them."""
     capability = min(detail.get("compute_capability") or (0, 0) for detail in details)
     name = f"GPU of compute capability {capability[0]}.{capability[1]}"
     if capability >= (8, 0):
@@ -48,7 +48,7 @@ def for_gpu(details):
 
 
 def for_cpu(flags):
-    """The policy for a CPU with these instruction sets."""
+    """The policy and the reason for a CPU with these instruction sets."""
     found = sorted(BFLOAT16_FLAGS & flags)
     if found:
         return "mixed_bfloat16", f"CPU has {' and '.join(found)}"
