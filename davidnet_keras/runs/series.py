@@ -15,15 +15,13 @@ from davidnet_keras.recipe import RECIPES, Recipe
 from davidnet_keras.runs.mean_interval import MeanInterval, mean_interval
 from davidnet_keras.runs.model_file import check_model_file
 from davidnet_keras.runs.run_folder import RunFolder, check_checkpoint_every
-from davidnet_keras.runs.series_folder import SeriesFolder, check_runs
+from davidnet_keras.runs.series_folder import SeriesFolder, check_repetitions, check_runs
 from davidnet_keras.runs.stop_signals import Interrupted, StopSignals
 
 if TYPE_CHECKING:
     import keras
 
     CallbacksOfSeed = Callable[[int], Sequence[keras.callbacks.Callback]]
-
-_SAME = {"data": "the pictures' checksum", "precision": "precision"}  # conditions that all runs share
 
 
 class Series(NamedTuple):
@@ -119,7 +117,7 @@ def resume_runs(
         dataclasses.replace(recipe, seed=recipe.seed + plan["runs"] - 1)
         runs = [folder.run(recipe.seed + number) for number in range(plan["runs"])]
         begun = [run for run in runs if run.recipe.exists()]
-        _check_repetitions(begun, recipe, plan["dataset"])
+        check_repetitions(begun, recipe, plan["dataset"])
         precision = recipe.precision
         if 0 < len(begun) < len(runs):  # new runs get the precision that "auto" chose then, and the same pictures
             from davidnet_keras.runs.conditions import same_data
@@ -137,30 +135,6 @@ def check_resume(run_dir, change_recipe=False):
     SeriesFolder(run_dir).read_recipe()
     if change_recipe:
         raise UserError("The runs of a series have the same settings but for the seed; leave out --change-recipe.")
-
-
-def _check_repetitions(runs, recipe, dataset):
-    """Raise UserError for a run that does not repeat the others, which would make their mean meaningless."""
-    free = ("seed", "precision") if recipe.precision == "auto" else ("seed",)
-    expected = {name: value for name, value in dataclasses.asdict(recipe).items() if name not in free}
-    expected["dataset"] = dataset
-    first = None
-    for run in runs:
-        begun, conditions = run.read_recipe()
-        found = dataclasses.asdict(begun) | {name: conditions[name] for name in ("dataset", "precision")}
-        other = [name for name in expected if found[name] != expected[name]]
-        if other:
-            raise UserError(
-                f"{run.path} was trained with another {' and '.join(other)} than its series; move it away, and "
-                "--resume trains that seed again."
-            )
-        first = first or conditions
-        other = [words for name, words in _SAME.items() if conditions[name] != first[name]]
-        if other:
-            raise UserError(
-                f"{runs[0].path} and {run.path} differ in {' and '.join(other)}, so their mean is meaningless; move "
-                "one of them away, and --resume trains that seed again."
-            )
 
 
 def _train_missing(folder, recipe, plan, precision, callbacks, data_dir, progress):

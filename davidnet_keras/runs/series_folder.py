@@ -11,6 +11,7 @@ from davidnet_keras.runs.run_folder import RunFolder, check_checkpoint_every
 
 _MAX_BYTES = 1 << 24  # of runs.json; a run adds about 150
 _MAX_RUNS = 10_000
+_SAME = {"data": "the pictures' checksum", "precision": "precision"}  # conditions that all runs share
 
 
 class SeriesFolder(RunFolder):
@@ -60,3 +61,27 @@ def _recipe_and_plan(content):
 def check_runs(n):
     """Return the number of runs in a series. UserError: it is none."""
     return whole_number("runs", n, 1, _MAX_RUNS)
+
+
+def check_repetitions(runs, recipe, dataset):
+    """Raise UserError for a run that does not repeat the others, which would make their mean meaningless."""
+    free = ("seed", "precision") if recipe.precision == "auto" else ("seed",)
+    expected = {name: value for name, value in asdict(recipe).items() if name not in free}
+    expected["dataset"] = dataset
+    first = None
+    for run in runs:
+        begun, conditions = run.read_recipe()
+        found = asdict(begun) | {name: conditions[name] for name in ("dataset", "precision")}
+        other = [name for name in expected if found[name] != expected[name]]
+        if other:
+            raise UserError(
+                f"{run.path} was trained with another {' and '.join(other)} than its series; move it away, and "
+                "--resume trains that seed again."
+            )
+        first = first or conditions
+        other = [words for name, words in _SAME.items() if conditions[name] != first[name]]
+        if other:
+            raise UserError(
+                f"{runs[0].path} and {run.path} differ in {' and '.join(other)}, so their mean is meaningless; move "
+                "one of them away, and --resume trains that seed again."
+            )

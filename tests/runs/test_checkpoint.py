@@ -82,11 +82,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, other):
         load_weights(tmp_path / "a.keras", trained(**other))
 
 
-def test_every_place_that_is_cut_or_changed_is_noticed(tmp_path):
+@pytest.mark.parametrize("every", [9973, pytest.param(997, marks=pytest.mark.slow)])
+def test_every_place_that_is_cut_or_changed_is_noticed(tmp_path, every):
     path = tmp_path / "a.keras"
     write_checkpoint(path, compiled(), "me", Progress(1), STATE)
     whole = path.read_bytes()
-    for place in [*range(0, len(whole), 997), *range(len(whole) - 120, len(whole))]:
+    for place in [*range(0, len(whole), every), *range(len(whole) - 120, len(whole))]:
         path.write_bytes(whole[:place])
         with pytest.raises(DamagedCheckpoint):
             read_checkpoint(path, "me")

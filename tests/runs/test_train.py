@@ -111,7 +111,7 @@ def test_recipe_and_model_agree_about_decay_and_momentum(run):
     assert float(run.model.optimizer.momentum) == pytest.approx(0.9)
 
 
-@pytest.mark.parametrize("at", [(0, 1), (1, 0), (2, 2)])
+@pytest.mark.parametrize("at", [(1, 0), *(pytest.param(at, marks=pytest.mark.slow) for at in ((0, 1), (2, 2)))])
 def test_a_resumed_run_ends_as_if_it_had_never_stopped(run, tmp_path, at):
     with pytest.raises(KeyboardInterrupt):
         train_shapes(tmp_path / "stopped", callbacks=[Interrupt(*at)])

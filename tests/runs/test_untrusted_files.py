@@ -30,6 +30,7 @@ from davidnet_keras.runs.run_folder import RunFolder
 # Damaged files of each kind; tests/test_cifar.py has 600 archives and data files more.
 CASES = {"picture": 600, "recipe": 500, "settings": 300, "history": 400, "log": 200, "model": 500, "config": 300}
 CASES |= {"weights": 300, "loaded": 24}
+share = 1  # of these cases, every how many are tried
 MEMORY = 400 << 10  # kilobytes that a test may add to the most that the process has ever used
 
 # The same cases each time, none kept on disk; how long one takes depends on what else the machine does.
@@ -66,6 +67,12 @@ def fresh_keras():
     """Clearing Keras's state for every test takes longer than the tests."""
 
 
+@pytest.fixture(autouse=True, params=[pytest.param(10, id="few"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+def some_cases(request):
+    global share
+    share = request.param
+
+
 @pytest.fixture(autouse=True)
 def little_memory():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -96,11 +103,11 @@ def outcome(read, *arguments, errors=UserError):
 
 
 def run_cases(kind, strategy, check):
-    """Give `CASES[kind]` examples of a strategy to `check`; returns how often it returned what."""
-    found = []
+    """Give `CASES[kind]` examples of a strategy, or a share, to `check`; returns how often it returned what."""
+    found, cases = [], max(CASES[kind] // share, 8)
 
     @settings(
-        max_examples=CASES[kind],
+        max_examples=cases,
         deadline=None,
         derandomize=True,
         database=None,
@@ -111,7 +118,7 @@ def run_cases(kind, strategy, check):
         found.append(check(example))
 
     run()
-    assert len(found) >= CASES[kind]
+    assert len(found) >= cases
     return {result: found.count(result) for result in found}
 
 
