@@ -67,7 +67,7 @@ def fresh_keras():
     """Clearing Keras's state for every test takes longer than the tests."""
 
 
-@pytest.fixture(autouse=True, params=[pytest.param(10, id="few"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+@pytest.fixture(autouse=True, params=[pytest.param(3, id="few"), pytest.param(1, id="all", marks=pytest.mark.slow)])
 def some_cases(request):
     global share
     share = request.param
