@@ -108,11 +108,18 @@ def loops(rounds, steps):
     show(Figure("curves, history, log and table of an epoch", "s", records))
 
 
+class PlainModel(SumLossModel):
+    """A model that needs no callbacks of its own for its training, as `train` asks of every model."""
+
+    def training_callbacks(self):
+        return []
+
+
 def new_model(recipe, x):
     """A model that costs almost nothing, with the attributes that `training.fit` needs."""
     images = keras.Input((4, 4, 3))
     features = keras.layers.GlobalAveragePooling2D()(Normalization(name="normalize")(images))
-    model = SumLossModel(images, keras.layers.Dense(10)(features), l2=recipe.l2)
+    model = PlainModel(images, keras.layers.Dense(10)(features), l2=recipe.l2)
     model.get_layer("normalize").adapt(x)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
     model.compile(MomentumSGD(recipe.peak_rate), loss, metrics=["accuracy"])
