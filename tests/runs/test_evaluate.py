@@ -8,7 +8,7 @@ from PIL import Image
 from run_folders import finished_run, tiny_model
 
 from davidnet_keras import CIFAR100_COARSE_CLASSES, SHAPES_CLASSES, Recipe, UserError, evaluate_run, load_shapes, train
-from davidnet_keras.cli.main import BAD_INPUT, DONE, main
+from davidnet_keras.cli.main import BAD_INPUT, main
 from davidnet_keras.data import cifar, datasets, shapes
 from davidnet_keras.runs import evaluate
 from davidnet_keras.runs.evaluate import score
@@ -66,18 +66,6 @@ def test_the_files_hold_the_result(run):
     assert [row["name"] for row in rows] == list(SHAPES_CLASSES) and sum(int(row["n"]) for row in rows) == 48
 
 
-def test_the_command_prints_a_table_and_the_accuracy(run, capsys):
-    folder, _ = run
-    assert main(["evaluate", str(folder.path), "--output", str(folder.path / "other")]) == DONE
-    printed = capsys.readouterr()
-    lines = printed.out.strip().splitlines()
-    assert lines[0].split() == ["class", "precision", "recall", "n"]
-    assert [line.split()[0] for line in lines[1:-1]] == list(SHAPES_CLASSES)
-    assert lines[-1].startswith("Test accuracy ") and "of 48)" in lines[-1]
-    assert sorted(path.name for path in (folder.path / "other").iterdir()) == FILES
-    assert "These are not" not in printed.err
-
-
 def test_other_pictures_than_the_runs_are_told(run, capsys, monkeypatch):
     pictures = load_shapes(train=16, test=48, seed=1)
     monkeypatch.setattr(shapes, "load_shapes", lambda: pictures)
@@ -98,16 +86,6 @@ def test_a_failed_write_leaves_the_earlier_files_whole(run, capsys, monkeypatch)
     assert main(["evaluate", str(folder.path)]) == BAD_INPUT
     assert "No space left on device" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
-
-
-def test_what_cannot_be_evaluated_is_refused(run, capsys, tmp_path):
-    folder, _ = run
-    (tmp_path / "file").write_text("precious")
-    for arguments in (["/none"], [str(folder.path), "--output", str(tmp_path / "file")]):
-        assert main(["evaluate", *arguments]) == BAD_INPUT
-        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("davidnet_keras")]
-        assert line.endswith(".")
-    assert (tmp_path / "file").read_text() == "precious"
 
 
 def test_an_empty_class_and_no_mistake_can_be_drawn(tmp_path):

@@ -1,7 +1,4 @@
-import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -9,7 +6,6 @@ from PIL import Image
 from run_folders import RECIPE, finished_run, tiny_model
 
 from davidnet_keras import SHAPES_CLASSES, UserError, load_shapes, predict_pictures, read_picture
-from davidnet_keras.cli.main import BAD_INPUT, DONE, main
 from davidnet_keras.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
 from davidnet_keras.runs.checkpoint import Progress
 from davidnet_keras.runs.trained_run import open_run
@@ -45,51 +41,6 @@ def test_the_three_likeliest_classes_with_their_probabilities(run):
         np.testing.assert_allclose(shares, true_shares, rtol=1e-4)
     assert len(predict_pictures(folder, paths[:1], top=10)[0].top) == 10
     assert predict_pictures(folder, []) == []
-
-
-def test_a_line_a_picture(run, capsys):
-    folder, model = run
-    path = str(folder.parent / "0.png")
-    assert main(["predict", str(folder), path, path]) == DONE
-    printed = capsys.readouterr()
-    best, share = expected(model, path)[0]
-    line, again = printed.out.strip().splitlines()
-    assert line == again and line.startswith(f"{path}  {best} {100 * share:.1f} %")
-    assert printed.err.strip() == f"{folder}: the finished model"
-
-
-def test_json_lines(run, capsys):
-    folder, _ = run
-    assert main(["predict", str(folder), str(folder.parent / "0.png"), "--json", "--fit", "squash"]) == DONE
-    (line,) = capsys.readouterr().out.splitlines()
-    found = json.loads(line)
-    assert found["picture"].endswith("0.png") and len(found["top"]) == 3
-    assert {each["class"] for each in found["top"]} <= set(SHAPES_CLASSES)
-
-
-def test_good_pictures_are_answered_beside_bad_ones_and_the_code_is_2(run, capsys, tmp_path):
-    folder, _ = run
-    (tmp_path / "bad.png").write_text("hello")
-    good = str(folder.parent / "0.png")
-    assert main(["predict", str(folder), str(tmp_path / "bad.png"), good, str(tmp_path)]) == BAD_INPUT
-    printed = capsys.readouterr()
-    assert printed.out.startswith(good) and len(printed.out.splitlines()) == 1
-    refusals = [line for line in printed.err.splitlines() if line.startswith("davidnet_keras: ")]
-    assert len(refusals) == 2 and "bad.png" in refusals[0] and "is a folder" in refusals[1]
-
-
-def test_the_scale_that_was_taken_for_floats_is_said(run, capsys, tmp_path):
-    Image.fromarray(np.full((40, 40), 0.5, np.float32)).save(tmp_path / "x.tif")
-    assert main(["predict", str(run[0]), str(tmp_path / "x.tif")]) == DONE
-    assert "x.tif does not say which grey is white; 1 was taken." in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("arguments", [["x"], ["x", "none.png"], ["/none", "{good}"]])
-def test_nothing_to_do_is_one_sentence(run, capsys, arguments):
-    good = str(run[0].parent / "0.png")
-    assert main(["predict", *(word.format(good=good) for word in arguments)]) == BAD_INPUT
-    printed = capsys.readouterr()
-    assert not printed.out and len(printed.err.strip().splitlines()) == 1
 
 
 def test_an_unfinished_run_answers_with_its_newest_checkpoint_and_says_so(tmp_path, capsys):
@@ -134,17 +85,3 @@ def test_a_model_of_other_classes_and_one_of_nans_are_refused(tmp_path, run):
     finished_run(tmp_path / "b", model)
     with pytest.raises(UserError, match="not finite"):
         predict_pictures(tmp_path / "b", [run[0].parent / "0.png"])
-
-
-@pytest.mark.parametrize("command", ["predict", "evaluate"])
-def test_help_does_not_import_tensorflow(command):
-    program = (
-        f"import sys; sys.argv = ['davidnet', '{command}', '--help']\n"
-        "from davidnet_keras.cli.main import main\n"
-        "try: main()\n"
-        "except SystemExit as end: code = end.code\n"
-        "assert code == 0, code\n"
-        "assert not {'tensorflow', 'keras', 'matplotlib', 'numpy', 'PIL'} & sys.modules.keys()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "RUN" in done.stdout
