@@ -42,6 +42,11 @@ def deterministic_ops(enabled: bool = True) -> Iterator[None]:
             config.disable_op_determinism()
 
 
+def after(tensor: Any) -> contextlib.AbstractContextManager:
+    """Context whose operations begin when `tensor` is computed, so that memory is that of one branch; None: at once."""
+    return tf.control_dependencies([] if tensor is None else [tensor])
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether this exception means that a device's memory did not suffice."""
     return isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)

@@ -4,8 +4,8 @@ import time
 
 from davidnet_keras.data.pipeline import test_dataset
 from davidnet_keras.errors import UserError
+from davidnet_keras.models.averaged_views import with_views
 from davidnet_keras.models.cost import cost_text, inference_flops, training_flops
-from davidnet_keras.models.recipe_views import with_views
 
 EVALUATION_BATCH_SIZE = 1000
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
-from davidnet_keras.models.recipe_views import with_views
+from davidnet_keras.models.averaged_views import with_views
 from davidnet_keras.recipe import Recipe
 from davidnet_keras.runs.checkpoint import DamagedCheckpoint, Progress, read_checkpoint
 from davidnet_keras.runs.model_file import load_model

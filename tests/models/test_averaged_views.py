@@ -303,8 +303,8 @@ def test_two_replicas_show_what_one_shows(two_cpus):
     ("arguments", "words"),
     [
         ({"model": 3}, "wraps a keras.Model. Received: model=3"),
-        ({"mirror": 1}, "Say True or False. Received: mirror=1"),
-        ({"shifts": -1}, "whole number of pixels, 0 or more. Received: shifts=-1"),
+        ({"mirror": 1}, "`mirror` must be True or False. Received: mirror=1"),
+        ({"shifts": -1}, "whole number of 0 or more. Received: shifts=-1"),
         ({"shifts": 1.0}, "Received: shifts=1.0"),
         ({"shifts": True}, "Received: shifts=True"),
         ({"shifts": 6}, "moved by less than its size. Received: shifts=6"),
