@@ -153,7 +153,7 @@ class _Split:
         self.y = aligned_empty(count, np.int64)
 
     def add(self, name, file, size, where):
-        """Read, check and place one file of `size` bytes. Its content is in memory once, and only here."""
+        """Read, check and place one file of `size` bytes."""
         name, binary = name.removesuffix(".bin"), name.endswith(".bin")
         try:
             if name not in self.missing:

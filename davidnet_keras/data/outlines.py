@@ -1,4 +1,4 @@
-"""The ten outlines of the embedded data set, and how far each point lies from them."""
+"""The ten outlines of the built-in data set, and the distance of points from them."""
 
 from functools import lru_cache
 
@@ -9,7 +9,7 @@ REACH, STEPS = 1.75, 224
 
 
 def outlines():
-    """Corners of each class's closed polygon by class name, (N, 2) as x and y, y downward; curves have many corners."""
+    """Each class's closed polygon by class name: corners (N, 2), x to the right and y downward."""
     turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     half_arrow = [(0, -1.2), (0.95, -0.2), (0.38, -0.2), (0.38, 1.1)]
     quarter_cross = np.array([(-0.36, -1.05), (0.36, -1.05), (0.36, -0.36)])
@@ -48,17 +48,15 @@ def distance_tables():
 
 
 def signed_distance(corners, x, y):
-    """Distance from points to a closed polygon.
+    """Distance from points to the nearest edge of a closed polygon, negative inside it.
 
-    It is that to the nearest edge, and negative where a ray to the right crosses the edges an odd number of times.
-
-    Shapes: corners (N, 2); x and y alike, and so is the result.
+    Shapes: corners (N, 2), x and y of any one shape -> that shape.
     """
     nearest, inside = np.full(x.shape, np.inf, np.float32), np.zeros(x.shape, bool)
     for (ax, ay), (bx, by) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         dx, dy = bx - ax, by - ay
         along = np.clip(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy), 0, 1)
         nearest = np.minimum(nearest, (x - ax - along * dx) ** 2 + (y - ay - along * dy) ** 2)
-        if dy != 0:
+        if dy != 0:  # inside: a ray to the right crosses an odd number of edges
             inside ^= ((ay <= y) != (by <= y)) & (x < ax + (y - ay) * (dx / dy))
     return np.where(inside, -1, 1).astype(np.float32) * np.sqrt(nearest)

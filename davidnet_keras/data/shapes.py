@@ -8,8 +8,7 @@ from davidnet_keras.data.outlines import REACH, STEPS, distance_tables
 from davidnet_keras.errors import whole_number
 
 SIZE = 32
-# Images are drawn this many at a time, each block with a generator of its own: the first images of a large set are
-# those of a small one.
+# Images drawn at a time. Each block has its own generator, so a large set begins with the images of a small one.
 BLOCK = 50
 
 
@@ -109,7 +108,7 @@ def _ramp(between):
 
 
 def _shaded(between, colour, other):
-    """A gradient from one colour to the other, with waves in it: from smooth to striped."""
+    """A gradient from one colour to the other with waves in it, smooth to striped."""
     waves = np.sin(_ramp(between) * between(2, 14) + between(0, 6.3)) * between(0, 0.6) ** 2
     return _blend(colour, 0.5 + 0.5 * _ramp(between) + waves, other)
 
