@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from .leftovers import at_next_fit, withdraw
 from .model_state import is_built
 from .running_average import RunningAverage, averaged_variables
 
@@ -29,6 +30,8 @@ class AveragingCallback(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         params = self.params or {}
         self._steps, self._step, self._before, self._average = params.get("steps"), 0, 0, None
+        if params.get("epochs") == 0:
+            return  # nothing to average
         self._total = self._steps and self._steps * (self.epochs or params["epochs"])
         if callable(self.decay) and not self._total:
             raise ValueError(
@@ -173,8 +176,24 @@ class AverageWeights(AveragingCallback):
         self._aside = None
 
     def on_train_begin(self, logs=None):
-        self.on_test_end()  # of a validation that an exception ended in the fit before: the weights go back
         super().on_train_begin(logs)
+        if "evaluate" not in vars(self.model):  # somebody may have put one on the object already
+            self._own_evaluate = self.model.evaluate
+            self.model.evaluate = self._evaluate  # by which fit validates
+        at_next_fit(self.model, self._leave)
+
+    def _evaluate(self, *arguments, **options):
+        """The model's own `evaluate`; should an exception end it, the model has its own weights back at once."""
+        try:
+            return self._own_evaluate(*arguments, **options)
+        finally:
+            self.on_test_end()
+
+    def _leave(self):
+        withdraw(self._model, self._leave)
+        if vars(self._model).get("evaluate") == self._evaluate:
+            del self._model.evaluate
+        self._average = None  # its memory
 
     def on_test_begin(self, logs=None):
         if self._average is not None and self._average.mass:
@@ -193,7 +212,7 @@ class AverageWeights(AveragingCallback):
         if self._average is not None and self._average.mass:
             _ = self.model
             self._average.put_in()
-        self._average = None  # its memory
+        self._leave()
 
     def _update(self, decay):
         self._average.add(decay)

@@ -17,8 +17,8 @@ for schedule_class in (Cyclical, PiecewiseCosine, PiecewiseLinear, WarmupDecay):
     keras.saving.register_keras_serializable("davidnet_callbacks")(schedule_class)
 
 
-class BatchSchedule:
-    """Mixin of a Keras callback: the epoch's length, the progress of each batch, one step or several an execution.
+class BatchSchedule(keras.callbacks.Callback):
+    """What the schedulers share: the epoch's length, the progress of each batch, one step or several an execution.
 
     A subclass says in `_variable` what is set and in `_check` which values will do. It has `schedule` and
     `steps_per_epoch`, and `verbose` if it prints.
@@ -28,6 +28,9 @@ class BatchSchedule:
     _table = _iterations_before = None
 
     def on_train_begin(self, logs=None):
+        self._table = None
+        if (self.params or {}).get("epochs") == 0:
+            return  # nothing to schedule
         self._steps = self._known_steps()
         self._variable()  # before anything else happens, an error if there is none
         several = (getattr(self.model, "steps_per_execution", 1) or 1) > 1

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from .batch_schedule import learning_rate_variable
+from .batch_schedule import iterations_of, learning_rate_variable
 from .learning_rate_sweep import LearningRateSweep, check_sweep, smoothed
+from .leftovers import at_next_fit, withdraw
 from .model_state import ModelState, is_built, other_optimizers
 
 REFUSED = ("callbacks", "epochs", "initial_epoch", "validation_data", "validation_split")
@@ -60,8 +61,9 @@ class LearningRateFinder(keras.callbacks.Callback):
 
     After it the weights, batch normalisation's statistics, the optimizer's state and rate, the metrics and the model's
     seed generators are, bit by bit, what they were before. What draws from a generator outside the model has moved on:
-    the shuffling of arrays, and on torch dropout without a seed. If an exception ends `fit`, call `restore()`;
-    `find_learning_rate` does.
+    the shuffling of arrays, and on torch dropout without a seed. If an exception ends `fit`, call `restore()`, as
+    `find_learning_rate` does. Otherwise the model's next `fit` begins with it, unless weights were loaded in between;
+    a learning rate that was set in between stays.
 
     The loss of each batch is the one that `fit` shows, with the metrics reset before every batch; the device is waited
     for once a batch, for that number. With `steps_per_execution=n` a rate is held for n batches, and their mean loss
@@ -108,10 +110,34 @@ class LearningRateFinder(keras.callbacks.Callback):
     def restore(self):
         """Put the model back where it was when `fit` began. Needed after an exception only; does no harm otherwise."""
         if self._state is not None:
-            _ = self.model  # on JAX that ends what the trainer still holds, else it would be written back later
+            model = self.model  # on JAX that ends what the trainer still holds, else it would be written back later
             self._state.restore()
+            withdraw(model, self._restore_late)
+
+    def _restore_late(self):
+        """Restore the model before another `fit`, but keep what was set since."""
+        rate = self._read_rate()
+        if self._touched():
+            return
+        self.restore()
+        if rate != self._rate_now:
+            self._variable().assign(rate)
+
+    def _touched(self):
+        """Whether somebody other than the train step has changed the weights since the last batch."""
+        steps, weight = self._mark
+        one_more = 0 < (iterations_of(self._model.optimizer) or 0) - (steps or 0) <= self._several
+        return not one_more and not np.array_equal(weight, self._smallest_weight())
+
+    def _smallest_weight(self):
+        weights = self._model.trainable_variables or self._model.variables
+        return np.array(ops.convert_to_numpy(min(weights, key=lambda weight: math.prod(weight.shape))))
 
     def on_train_begin(self, logs=None):
+        self._began = False
+        self._losses, self._ended = [], False
+        if (self.params or {}).get("epochs") == 0:
+            return
         self._variable()
         if others := other_optimizers(self.model):
             raise ValueError(
@@ -124,22 +150,31 @@ class LearningRateFinder(keras.callbacks.Callback):
                 f"use find_learning_rate, which does. Received: model={self.model.name!r}, not built"
             )
         params = self.params or {}
-        executions = math.ceil((params.get("steps") or math.inf) / (getattr(self.model, "steps_per_execution", 1) or 1))
+        self._several = getattr(self.model, "steps_per_execution", 1) or 1
+        executions = math.ceil((params.get("steps") or math.inf) / self._several)
         if executions * params.get("epochs", math.inf) < self.steps:
             raise ValueError(
                 "This fit has too few batches for the sweep; run it for "
                 f"{math.ceil(self.steps / executions)} epochs, or lower the steps. Received: steps={self.steps}"
             )
-        self.result, self._ended = None, False
-        self._losses, self._smoothed, self._average = [], [], 0.0
+        self.result, self._smoothed, self._average = None, [], 0.0
         self._state = ModelState(self.model)
         self._rate_now = self._read_rate()
+        self._note()
+        at_next_fit(self.model, self._restore_late)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._began = True
 
     def on_train_batch_begin(self, batch, logs=None):
         self._check_rate()
         self._variable().assign(self.rates[len(self._losses)])
         self._rate_now = self._read_rate()
         self.model.reset_metrics()
+        self._note()
+
+    def _note(self):
+        self._mark = iterations_of(self.model.optimizer), self._smallest_weight()
 
     def on_train_batch_end(self, batch, logs=None):
         self._check_rate()
@@ -170,6 +205,8 @@ class LearningRateFinder(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         self.restore()
         found = len(self._losses)
+        if not self._began:
+            return  # fit(epochs=0), or an initial_epoch that is the last
         if not self._ended:
             raise ValueError(
                 f"Training ended after {found} batches, before the sweep did; give it more data, or fewer steps. "

@@ -5,7 +5,7 @@ import keras
 from .batch_schedule import BatchSchedule, check_schedule, momentum_variable
 
 
-class BatchMomentumScheduler(BatchSchedule, keras.callbacks.Callback):
+class BatchMomentumScheduler(BatchSchedule):
     """Sets the optimizer's momentum before every batch, from a function of progress in epochs.
 
     Only an optimizer that keeps its momentum in a variable can follow: `davidnet_keras.MomentumSGD` does, and any whose

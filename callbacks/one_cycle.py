@@ -41,8 +41,8 @@ class OneCycleTriangle(BatchLearningRateScheduler):
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        if self.epochs is None:
-            epochs = (self.params or {}).get("epochs")
+        epochs = (self.params or {}).get("epochs")
+        if self.epochs is None and epochs != 0:
             self.schedule = one_cycle_triangle(self.peak, epochs, self.warmup_epochs, self.start, self.end)
 
 
@@ -90,10 +90,10 @@ class OneCycleCosine(BatchLearningRateScheduler):
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        epochs = (self.params or {}).get("epochs") if self.epochs is None else self.epochs
-        self.schedule = one_cycle_cosine(
-            self.peak, epochs, self.pct_start, self.div_factor, self.final_div_factor, self._steps
-        )
+        epochs = (self.params or {}).get("epochs")
+        if epochs != 0:
+            shape = self.pct_start, self.div_factor, self.final_div_factor
+            self.schedule = one_cycle_cosine(self.peak, self.epochs or epochs, *shape, self._steps)
 
 
 def _unknown_before_fit(progress):

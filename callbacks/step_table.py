@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from .leftovers import at_next_fit, withdraw
+
 
 class StepTable:
     """Stands in for a model's train function: sets optimizer variables before every step.
@@ -18,8 +20,8 @@ class StepTable:
     On TensorFlow the table is a variable, filled once an epoch, with another that counts the rows taken. On JAX, where
     Keras calls the compiled step from Python, a row comes along with each batch.
 
-    An execution that no callback has announced runs the model's own function, untouched. So nothing is left behind by a
-    `fit` that an exception ended.
+    An execution that no callback has announced runs the model's own function, untouched. If an exception ends `fit`, the
+    model's next `fit` takes the table away before it begins, with whatever was announced.
     """
 
     def __init__(self, model, own_function):
@@ -65,11 +67,17 @@ class StepTable:
             table = cls(model, current)
             with contextlib.suppress(AttributeError):  # a train function of somebody's own may be any callable
                 current.step_table = table
-        model.train_function = table
+        table._put_in()
         return table
 
+    def _put_in(self):
+        self._model.train_function = self
+        at_next_fit(self._model, self.remove)
+
     def remove(self):
-        """Give the model its own train function back."""
+        """Give the model its own train function back, and forget what was announced."""
+        self._announced = []
+        withdraw(self._model, self.remove)
         if self._model.train_function is self:
             self._model.train_function = self._own_function
 
@@ -82,9 +90,10 @@ class StepTable:
         """Say that the coming execution begins with this step of the epoch, and is to set this variable."""
         self._announced.append(id(variable))
         self._step = step
-        if self._model.train_function is not self:  # another callback has made it anew
-            self._own_function, self._variables, self._loaded = self._model.train_function, None, None
-            self._model.train_function = self
+        if self._model.train_function is not self:
+            if self._model.train_function is not self._own_function:  # another callback has made it anew
+                self._own_function, self._variables, self._loaded = self._model.train_function, None, None
+            self._put_in()
 
     def __call__(self, *arguments):
         # What Keras calls: (iterator) on TensorFlow, (state, iterator) on JAX.
@@ -92,7 +101,7 @@ class StepTable:
         if not announced:
             return self._own_function(*arguments)
         if announced != self._loaded:
-            self._load(announced)
+            self._load(announced, arguments[0])
         if self._queue is not None:
             outputs = self._function(*arguments)
         else:
@@ -108,8 +117,8 @@ class StepTable:
             )
         return outputs
 
-    def _load(self, announced):
-        """Make the announced columns the table."""
+    def _load(self, announced, state):
+        """Make the announced columns the table; `state` is what JAX's trainer holds in place of the variables."""
         variables, values = zip(*(self._columns[key] for key in announced), strict=True)
         # A float64 argument would be converted at every call of the compiled step.
         dtype = "float64" if variables[0].dtype == "float64" else "float32"
@@ -117,7 +126,8 @@ class StepTable:
         self._last, self._several = len(rows) - 1, self._model.steps_per_execution
         on_tensorflow = keras.backend.backend() == "tensorflow"
         if announced != self._variables or (on_tensorflow and len(rows) > self._capacity):
-            self._trace(variables, len(rows) if on_tensorflow else 0)
+            with contextlib.nullcontext() if on_tensorflow else self._values_of(state):
+                self._trace(variables, len(rows) if on_tensorflow else 0)
             self._variables = announced
         # Data that goes on beyond the epoch's steps finds the last row.
         self._rows = np.pad(rows, ((0, max(self._capacity - len(rows), self._several)), (0, 0)), "edge")
@@ -125,6 +135,14 @@ class StepTable:
             self._queue.assign(self._rows[: self._capacity])
             self._position.assign(self._step)
         self._loaded = announced
+
+    def _values_of(self, state):
+        """A scope in which the variables have the values that fit has taken out: Keras asks where they are sharded."""
+        model = self._model
+        owners = model.trainable_variables, model.non_trainable_variables, model.optimizer.variables
+        variables = [owner for group in (*owners, model.metrics_variables) for owner in group]
+        values = [value for group in state for value in group]
+        return keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True)))
 
     def _trace(self, variables, capacity):
         """Make the model's train function anew, from a train step that takes its row first."""

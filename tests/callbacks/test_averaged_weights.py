@@ -240,7 +240,7 @@ def test_an_interrupted_validation_does_not_cost_the_weights():
     model, average, interrupt, first = compiled(), AverageWeights(0.9), Interrupt(), First()
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, validation_data=(X, Y), epochs=2, callbacks=[average, interrupt], **FIT)
-    assert differ(values(model), interrupt.last)
+    close(values(model), interrupt.last, 0)  # at once
     model.fit(X, Y, epochs=1, callbacks=[average, first], **FIT)
     close(first.weights, interrupt.last, 0)
 
