@@ -10,6 +10,14 @@ from pathlib import Path
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}(\.[^.]+)?")
 
 
+def file_path(path: str | os.PathLike) -> Path:
+    """The path of a file, with `~` for the home folder; ValueError for an empty one or a folder."""
+    expanded = os.path.expanduser(os.fspath(path))
+    if not expanded or os.path.isdir(expanded):
+        raise ValueError(f"Name a file, not a folder. Received: path={path!r}")
+    return Path(expanded)
+
+
 @contextmanager
 def atomic_write(path):
     """Give a temporary path to write to; move it to `path` once it is complete and on disk.
@@ -18,7 +26,7 @@ def atomic_write(path):
     stays as it was and the temporary file goes.
 
     Args:
-        path: the file to write. Its folder must exist. A symbolic link stays one: the file it points to is replaced.
+        path: the file to write; `~` is the home folder. Its folder must exist. A symbolic link stays one: the file it points to is replaced.
 
     Yields:
         `pathlib.Path` of a file that does not exist yet, in the same folder, with the same suffix.
@@ -30,7 +38,9 @@ def atomic_write(path):
         with atomic_write("result.json") as temporary:
             temporary.write_text("{}")
     """
-    target = Path(os.path.realpath(path))  # replacing a link would leave the file it points to behind
+    target = Path(
+        os.path.realpath(os.path.expanduser(path))
+    )  # replacing a link would leave the file it points to behind
     # Same folder: a rename is atomic only within a file system. Same suffix: many writers pick the format by it.
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
     try:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from .cyclical import Cyclical
+from .metric_names import refuse_metrics
 from .schedules import PiecewiseCosine, PiecewiseLinear, Schedule
 from .step_table import StepTable
 from .warmup import WarmupDecay
@@ -31,6 +32,7 @@ class BatchSchedule(keras.callbacks.Callback):
         self._table = None
         if (self.params or {}).get("epochs") == 0:
             return  # nothing to schedule
+        refuse_metrics(self, self.model, (self.log_key,))
         self._steps = self._known_steps()
         self._variable()  # before anything else happens, an error if there is none
         several = (getattr(self.model, "steps_per_execution", 1) or 1) > 1

@@ -1,10 +1,8 @@
 """The log file that the DAWNBench competition asked for."""
 
-from pathlib import Path
-
 import keras
 
-from .atomic import atomic_write
+from .atomic import atomic_write, file_path
 from .metric_names import top1_validation_key
 from .training_clock import TrainingClock
 
@@ -35,7 +33,7 @@ class DawnbenchLog(keras.callbacks.Callback):
 
     def __init__(self, path, metric=None):
         super().__init__()
-        self.path = Path(path)
+        self.path = file_path(path)
         self.metric = metric
         self._lines = None
         self._clock = TrainingClock()

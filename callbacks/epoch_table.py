@@ -6,7 +6,7 @@ import keras
 from tqdm import tqdm
 
 from .history_file import log_row
-from .metric_names import is_accuracy, paired_metrics
+from .metric_names import MEASURED, is_accuracy, paired_metrics, refuse_metrics
 from .training_clock import wait_for_steps
 
 
@@ -35,6 +35,7 @@ class EpochTable(keras.callbacks.Callback):
         self.file = file
 
     def on_train_begin(self, logs=None):
+        refuse_metrics(self, self.model, ("epoch", "momentum", *MEASURED))  # not shown as metrics
         self._header = None
         self._start = perf_counter() - self.seconds
 

@@ -1,12 +1,15 @@
 """Keep the history of a run in a CSV file that is never torn."""
 
 import math
-from pathlib import Path
 from time import perf_counter
 
 import keras
 
+from .atomic import file_path
 from .history_file import check_same_metrics, columns_of, csv_line, earlier_epochs, log_row, rows_of, write_lines
+from .metric_names import refuse_metrics, refuse_names
+
+OWN = ("epoch", "seconds")  # columns that are not from the logs
 
 
 class HistoryCSV(keras.callbacks.Callback):
@@ -19,13 +22,14 @@ class HistoryCSV(keras.callbacks.Callback):
     `fit(initial_epoch=k)` keeps the first k rows of the file and continues after them. Without, the file starts anew.
 
     Args:
-        path: the CSV file. Its folder is made if need be.
+        path: the CSV file; `~` is the home folder. Its folder is made if need be.
 
     Attributes:
         columns: the file's content as `read_history` returns it; {} before the first epoch.
 
     Raises:
-        ValueError: on a resume, when the file does not hold the epochs before, or holds other training metrics.
+        ValueError: a path that is empty or a folder; a metric called epoch or seconds; on a resume, a file without the
+            epochs before, or with other training metrics.
         OSError: the file cannot be written.
 
     Example:
@@ -35,11 +39,12 @@ class HistoryCSV(keras.callbacks.Callback):
 
     def __init__(self, path):
         super().__init__()
-        self.path = Path(path)
+        self.path = file_path(path)
         self.columns = {}
         self._lines = None
 
     def on_train_begin(self, logs=None):
+        refuse_metrics(self, self.model, OWN)
         self.columns, self._lines, self._start = {}, None, None
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -53,6 +58,7 @@ class HistoryCSV(keras.callbacks.Callback):
             self._start = perf_counter() - columns.get("seconds", [0.0])[-1]
 
     def on_epoch_end(self, epoch, logs=None):
+        refuse_names(self, logs or {}, OWN)
         row = log_row(epoch, logs)
         row["seconds"] = perf_counter() - self._start
         if self._resumed_names:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def read_history(path):
     """Read a file that `HistoryCSV` wrote.
 
     Args:
-        path: the CSV file.
+        path: the CSV file; `~` is the home folder.
 
     Returns:
         Dict of columns, in the file's order: `epoch` a list of ints 1, 2, ..., the others lists of floats, NaN where
@@ -26,7 +27,9 @@ def read_history(path):
         OSError: the file cannot be read.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")  # a spreadsheet program may have put a mark in front
+        text = (
+            Path(os.path.expanduser(path)).read_bytes().decode("utf-8-sig")
+        )  # a spreadsheet program may have put a mark in front
         header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     except (UnicodeDecodeError, csv.Error, ValueError) as error:
         raise malformed(path, f"it is not a CSV file with a header ({error})") from error
@@ -63,7 +66,7 @@ def write_lines(path, names, lines):
 
 def earlier_epochs(path, epochs):
     """The columns of a history file, cut after `epochs` epochs; ValueError if there are not as many."""
-    if not Path(path).is_file():
+    if not os.path.isfile(os.path.expanduser(path)):
         raise ValueError(
             f"Training continues after epoch {epochs}, but there is no history of the epochs before; restore the file, "
             f"or train with initial_epoch=0. Received: path={str(path)!r}"

@@ -1,6 +1,7 @@
 """What the keys of Keras's logs mean: which belong together, which is the accuracy, and which way is better."""
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 SCHEDULED = ("learning_rate", "momentum")  # what schedulers log
@@ -12,6 +13,38 @@ TOP1 = ("accuracy", "acc", "categorical_accuracy", "sparse_categorical_accuracy"
 HIGHER = {"auc", "f1", "f1_score", "fbeta_score", "precision", "recall", "r2_score", "mean_io_u", "iou", "dice"}
 LOWER = {"mae", "mse", "mape", "msle", "rmse", "kl_divergence", "poisson", "log_cosh", "hinge", "perplexity"}
 LOWER_ENDS = ("_loss", "_error", "_crossentropy", "_hinge", "_mae", "_mse", "_rmse")
+
+
+def refuse_metrics(callback, model, reserved):
+    """ValueError if a compiled model has a metric with the name of a column that the callback adds itself.
+
+    What only a `train_step` logs is not known before the first epoch ends; see `refuse_names`.
+    """
+    names = []
+    for metric in getattr(model, "metrics", ()):
+        names.append(getattr(metric, "name", ""))
+        # Keras makes these with the first batch. Private, but nothing else has their names.
+        for given in ("_user_metrics", "_user_weighted_metrics"):
+            names += _names_in(getattr(metric, given, None))
+    refuse_names(callback, names, reserved)
+
+
+def refuse_names(callback, names, reserved):
+    """ValueError if one of these metrics has the name of a column that the callback adds itself."""
+    if taken := [name for name in reserved if name in names]:
+        raise ValueError(
+            f"{type(callback).__name__} keeps the name {taken[0]!r} for itself, and this metric would be lost; give "
+            f"it another name. Received: a metric named {taken[0]!r}"
+        )
+
+
+def _names_in(metrics):
+    """The names of what was given to `compile` as metrics, nested as it may be."""
+    if isinstance(metrics, Mapping):
+        metrics = list(metrics.values())
+    if isinstance(metrics, list | tuple):
+        return [name for metric in metrics for name in _names_in(metric)]
+    return [metrics if isinstance(metrics, str) else getattr(metrics, "name", getattr(metrics, "__name__", ""))]
 
 
 class Metric(NamedTuple):

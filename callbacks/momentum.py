@@ -1,7 +1,5 @@
 """Set the momentum before every batch."""
 
-import keras
-
 from .batch_schedule import BatchSchedule, check_schedule, momentum_variable
 
 

@@ -1,6 +1,7 @@
 """Redraw the training curves while a model trains."""
 
 import io
+import os
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -13,7 +14,7 @@ from .atomic import atomic_write
 from .figures.history import plot_history, with_epochs
 from .figures.learning_rate import plot_schedule
 from .history_file import columns_from, columns_of, log_row, read_history
-from .metric_names import SCHEDULED, paired_metrics
+from .metric_names import MEASURED, SCHEDULED, paired_metrics, refuse_metrics
 from .notebook_display import NotebookDisplay
 from .resumed import rows_before
 
@@ -58,7 +59,7 @@ class PlotCurves(keras.callbacks.Callback):
         self, path=None, history=None, title=None, log=(), compare=None, compare_label="earlier run", budget=0.02
     ):
         super().__init__()
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else Path(os.path.expanduser(path))
         if self.path is not None and self.path.suffix.lower() not in SUFFIXES:
             raise ValueError(f"The path must end in {', '.join(SUFFIXES)}. Received: path={str(path)!r}")
         if not budget >= 0:
@@ -75,6 +76,7 @@ class PlotCurves(keras.callbacks.Callback):
         self._warned = set()
 
     def on_train_begin(self, logs=None):
+        refuse_metrics(self, self.model, ("epoch", *MEASURED))  # not drawn as metrics
         self._begun = False
         self._display = NotebookDisplay()  # the cell that runs this fit
         self._undrawn = False

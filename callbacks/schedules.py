@@ -17,8 +17,7 @@ class Schedule:
 
     def get_config(self):
         """The arguments, as plain numbers, strings and lists."""
-        config = asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in config.items()}
+        return {name: list(value) if isinstance(value, tuple) else plain(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_config(cls, config):
@@ -99,6 +98,11 @@ class PiecewiseCosine(Piecewise):
         after = np.minimum(before + 1, len(values) - 1)
         share = (1 - np.cos(np.pi * (place - before))) / 2
         return float_or_array(values[before] + (values[after] - values[before]) * share)
+
+
+def plain(value):
+    """A NumPy number or string as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def float_or_array(value):

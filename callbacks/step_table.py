@@ -20,8 +20,8 @@ class StepTable:
     On TensorFlow the table is a variable, filled once an epoch, with another that counts the rows taken. On JAX, where
     Keras calls the compiled step from Python, a row comes along with each batch.
 
-    An execution that no callback has announced runs the model's own function, untouched. If an exception ends `fit`, the
-    model's next `fit` takes the table away before it begins, with whatever was announced.
+    An execution that no callback has announced runs the model's own function, untouched. After a `fit` that an
+    exception ended, the model's next `fit` first removes the table, with whatever was announced.
     """
 
     def __init__(self, model, own_function):

@@ -5,7 +5,7 @@ import math
 import keras
 
 from .history_file import columns_from
-from .metric_names import top1_validation_key
+from .metric_names import MEASURED, refuse_metrics, top1_validation_key
 from .resumed import rows_before
 from .training_clock import TrainingClock
 
@@ -75,6 +75,7 @@ class Throughput(keras.callbacks.Callback):
         return self._clock.seconds
 
     def on_train_begin(self, logs=None):
+        refuse_metrics(self, self.model, MEASURED[1:])
         self._begun = False
 
     def on_epoch_begin(self, epoch, logs=None):

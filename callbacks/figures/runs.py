@@ -146,7 +146,7 @@ def grouped(runs):
     else:
         names = iter(distinct_names([run for run in runs if not isinstance(run, tuple)]))
         pairs = [run if isinstance(run, tuple) else (next(names), run) for run in runs]
-    paths = [os.path.realpath(run) for _, run in pairs if isinstance(run, str | os.PathLike)]
+    paths = [os.path.realpath(os.path.expanduser(run)) for _, run in pairs if isinstance(run, str | os.PathLike)]
     if not pairs or len(set(paths)) < len(paths):
         raise ValueError(f"Name one run or more, each once. Received: runs={[str(run)[:80] for _, run in pairs]}")
     groups = {}
@@ -159,7 +159,7 @@ def read_run(run):
     """The columns of one run: a folder, a CSV file, a dict, or what `fit` returned."""
     columns = columns_from(run)
     if isinstance(columns, str | os.PathLike):
-        columns = Path(columns)
+        columns = Path(os.path.expanduser(columns))
         columns = read_history(columns / "history.csv" if columns.is_dir() else columns)
     elif not isinstance(columns, Mapping):
         raise ValueError(
@@ -174,7 +174,7 @@ def distinct_names(runs):
     folders = []
     for number, run in enumerate(runs, 1):
         if isinstance(run, str | os.PathLike):
-            path = Path(os.path.abspath(run))
+            path = Path(os.path.abspath(os.path.expanduser(run)))
             folders.append((path.parent if path.name == "history.csv" else path.with_suffix("")).parts)
         else:
             folders.append((f"run {number}",))
