@@ -26,7 +26,8 @@ def atomic_write(path):
     stays as it was and the temporary file goes.
 
     Args:
-        path: the file to write; `~` is the home folder. Its folder must exist. A symbolic link stays one: the file it points to is replaced.
+        path: the file to write; `~` is the home folder. Its folder must exist. A symbolic link stays one: the file it
+            points to is replaced.
 
     Yields:
         `pathlib.Path` of a file that does not exist yet, in the same folder, with the same suffix.
