@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def file_path(path: str | os.PathLike) -> Path:
 
 
 @contextmanager
-def atomic_write(path):
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path to write to; move it to `path` once it is complete and on disk.
 
     Whoever reads `path` sees the old content or the new, never a part. If the block raises, or is interrupted, `path`

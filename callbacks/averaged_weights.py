@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from .arguments import whole_number
 from .leftovers import at_next_fit, withdraw
 from .model_state import is_built
 from .running_average import RunningAverage, averaged_variables
@@ -15,8 +16,7 @@ class AveragingCallback(keras.callbacks.Callback):
     """
 
     def __init__(self, every, decay, epochs):
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(f"The steps between two updates must be a whole number above 0. Received: every={every!r}")
+        every = whole_number("every", every, 1)
         if not callable(decay):
             checked_decay(decay, "The decay")
         if epochs is not None and not epochs > 0:

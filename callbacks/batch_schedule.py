@@ -7,11 +7,10 @@ import warnings
 import keras
 import numpy as np
 
-from .cyclical import Cyclical
+from .arguments import whole_number
 from .metric_names import refuse_metrics
-from .schedules import PiecewiseCosine, PiecewiseLinear, Schedule
+from .schedules import Cyclical, PiecewiseCosine, PiecewiseLinear, Schedule, WarmupDecay
 from .step_table import StepTable
-from .warmup import WarmupDecay
 
 # Not where they are defined: schedules alone do not wait for Keras.
 for schedule_class in (Cyclical, PiecewiseCosine, PiecewiseLinear, WarmupDecay):
@@ -120,11 +119,8 @@ def check_schedule(schedule, steps_per_epoch):
         )
     if not callable(schedule):
         raise ValueError(f"The schedule must be a function of progress in epochs. Received: schedule={schedule!r}")
-    if steps_per_epoch is not None and not (isinstance(steps_per_epoch, int) and steps_per_epoch > 0):
-        raise ValueError(
-            "The steps of an epoch must be a positive integer, or None to learn them from fit. "
-            f"Received: steps_per_epoch={steps_per_epoch}"
-        )
+    if steps_per_epoch is not None:
+        whole_number("steps_per_epoch", steps_per_epoch, 1)
     try:
         inspect.signature(schedule).bind(0.0)
     except ValueError:  # some built-in functions have no signature to look at

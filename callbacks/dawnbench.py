@@ -1,5 +1,7 @@
 """The log file that the DAWNBench competition asked for."""
 
+import os
+
 import keras
 
 from .atomic import atomic_write, file_path
@@ -31,7 +33,7 @@ class DawnbenchLog(keras.callbacks.Callback):
     Source: the DAWNBench rules for CIFAR-10 training, https://github.com/stanford-futuredata/dawn-bench-entries.
     """
 
-    def __init__(self, path, metric=None):
+    def __init__(self, path: str | os.PathLike, metric: str | None = None) -> None:
         super().__init__()
         self.path = file_path(path)
         self.metric = metric

@@ -1,6 +1,7 @@
 """Keep the history of a run in a CSV file that is never torn."""
 
 import math
+import os
 from time import perf_counter
 
 import keras
@@ -37,10 +38,10 @@ class HistoryCSV(keras.callbacks.Callback):
         read_history("history.csv")["loss"]
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         super().__init__()
         self.path = file_path(path)
-        self.columns = {}
+        self.columns: dict[str, list] = {}
         self._lines = None
 
     def on_train_begin(self, logs=None):

@@ -12,7 +12,7 @@ import numpy as np
 from .atomic import atomic_write
 
 
-def read_history(path):
+def read_history(path: str | os.PathLike) -> dict[str, list]:
     """Read a file that `HistoryCSV` wrote.
 
     Args:
@@ -79,6 +79,28 @@ def earlier_epochs(path, epochs):
         )
     # A run that was killed may have recorded an epoch more than its checkpoint holds.
     return {name: values[:epochs] for name, values in columns.items()}
+
+
+def rows_before(history, epoch):
+    """The first `epoch` epochs of a history, as a list of dicts, one an epoch, without what is missing.
+
+    Args:
+        history: the file that `HistoryCSV` writes, or a dict of columns with one value an epoch.
+        epoch: how many epochs.
+
+    Raises:
+        ValueError: the history does not hold as many epochs.
+    """
+    if not isinstance(history, Mapping):
+        return rows_of(earlier_epochs(history, epoch))
+    lengths = {len(column) for column in history.values()}
+    if len(lengths) != 1 or max(lengths) < epoch:
+        raise ValueError(
+            f"Training continues after epoch {epoch}; each column of the history needs a value for every epoch "
+            f"before. Received: history with lengths {sorted(lengths)}"
+        )
+    rows = rows_of({"epoch": list(range(1, max(lengths) + 1))} | dict(history))
+    return [row for row in rows if row["epoch"] <= epoch]
 
 
 def columns_from(history):

@@ -1,6 +1,7 @@
 """Find a learning rate: train a little at rates that grow, and watch the loss."""
 
 import math
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from .model_state import ModelState, is_built, other_optimizers
 REFUSED = ("callbacks", "epochs", "initial_epoch", "validation_data", "validation_split")
 
 
-def find_learning_rate(model, x=None, y=None, **options):
+def find_learning_rate(model: keras.Model, x: Any = None, y: Any = None, **options: Any) -> LearningRateSweep:
     """Sweep over learning rates on some batches of the data, and leave the model exactly as it was.
 
     Args:
@@ -53,7 +54,7 @@ def find_learning_rate(model, x=None, y=None, **options):
         model.fit(x, y, epochs=finder.steps, callbacks=[finder], **options)
     finally:
         finder.restore()
-    return finder.result
+    return cast(LearningRateSweep, finder.result)  # without one, fit has raised
 
 
 class LearningRateFinder(keras.callbacks.Callback):
@@ -95,7 +96,15 @@ class LearningRateFinder(keras.callbacks.Callback):
     Source: Smith, 2015, "Cyclical Learning Rates for Training Neural Networks", section 3.3; fastai's `lr_find`.
     """
 
-    def __init__(self, lowest=1e-7, highest=10.0, steps=100, scale="exponential", smoothing=0.8, divergence=4.0):
+    def __init__(
+        self,
+        lowest: float = 1e-7,
+        highest: float = 10.0,
+        steps: int = 100,
+        scale: str = "exponential",
+        smoothing: float = 0.8,
+        divergence: float = 4.0,
+    ) -> None:
         super().__init__()
         check_sweep(lowest, highest, steps, scale, smoothing, divergence)
         self.steps = steps
@@ -104,10 +113,10 @@ class LearningRateFinder(keras.callbacks.Callback):
         self.divergence = divergence
         space = np.geomspace if scale == "exponential" else np.linspace
         self.rates = space(lowest, highest, steps).tolist()
-        self.result = None
+        self.result: LearningRateSweep | None = None
         self._state = None
 
-    def restore(self):
+    def restore(self) -> None:
         """Put the model back where it was when `fit` began. Needed after an exception only; does no harm otherwise."""
         if self._state is not None:
             model = self.model  # on JAX that ends what the trainer still holds, else it would be written back later

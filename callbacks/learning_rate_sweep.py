@@ -6,6 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
+from .arguments import whole_number
+
 SCALES = ("exponential", "linear")
 
 
@@ -110,8 +112,7 @@ def check_sweep(lowest, highest, steps, scale, smoothing, divergence):
             "The rates must increase, from 0 or more, and from above 0 on the exponential scale. "
             f"Received: lowest={lowest}, highest={highest}"
         )
-    if not (isinstance(steps, int) and steps >= 10):
-        raise ValueError(f"A sweep needs 10 steps or more, a whole number. Received: steps={steps}")
+    whole_number("steps", steps, 10)
     if not 0 <= smoothing < 1:
         raise ValueError(f"The smoothing must be at least 0 and below 1. Received: smoothing={smoothing}")
     if not divergence > 1:

@@ -29,7 +29,16 @@ class OneCycleTriangle(BatchLearningRateScheduler):
     Source: Smith and Topin, 2017, "Super-Convergence"; the triangle is the reference notebook's.
     """
 
-    def __init__(self, peak, epochs=None, warmup_epochs=None, verbose=0, steps_per_epoch=None, start=0.0, end=0.0):
+    def __init__(
+        self,
+        peak: float,
+        epochs: float | None = None,
+        warmup_epochs: float | None = None,
+        verbose: int = 0,
+        steps_per_epoch: int | None = None,
+        start: float = 0.0,
+        end: float = 0.0,
+    ) -> None:
         # Without `epochs` any length that holds the warm-up will do to check the other arguments.
         length = (warmup_epochs or 1) if epochs is None else epochs
         checked = one_cycle_triangle(peak, length, warmup_epochs, start, end)
@@ -72,14 +81,14 @@ class OneCycleCosine(BatchLearningRateScheduler):
 
     def __init__(
         self,
-        peak,
-        epochs=None,
-        pct_start=0.3,
-        div_factor=25.0,
-        final_div_factor=1e4,
-        verbose=0,
-        steps_per_epoch=None,
-    ):
+        peak: float,
+        epochs: float | None = None,
+        pct_start: float = 0.3,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        verbose: int = 0,
+        steps_per_epoch: int | None = None,
+    ) -> None:
         one_cycle_cosine(peak, 1 if epochs is None else epochs, pct_start, div_factor, final_div_factor)  # checks
         super().__init__(_unknown_before_fit, verbose, steps_per_epoch)
         self.peak = peak

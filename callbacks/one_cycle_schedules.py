@@ -1,9 +1,12 @@
 """One-cycle schedules: up to a peak, and down to the end of the run."""
 
-from .schedules import PiecewiseCosine, PiecewiseLinear, finite_number, positive_number
+from .arguments import finite_number, positive_number
+from .schedules import PiecewiseCosine, PiecewiseLinear
 
 
-def one_cycle_triangle(peak, epochs, warmup_epochs=None, start=0.0, end=0.0):
+def one_cycle_triangle(
+    peak: float, epochs: float, warmup_epochs: float | None = None, start: float = 0.0, end: float = 0.0
+) -> PiecewiseLinear:
     """Make the schedule 0 -> `peak` -> 0: straight up during the warm-up, straight down to the end.
 
     Args:
@@ -49,7 +52,14 @@ def share(name, value):
     return value
 
 
-def one_cycle_cosine(peak, epochs, pct_start=0.3, div_factor=25.0, final_div_factor=1e4, steps_per_epoch=None):
+def one_cycle_cosine(
+    peak: float,
+    epochs: float,
+    pct_start: float = 0.3,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    steps_per_epoch: int | None = None,
+) -> PiecewiseCosine:
     """Make the schedule `peak / div_factor` -> `peak` -> `peak / div_factor / final_div_factor`, in half cosines.
 
     Args:
@@ -77,7 +87,13 @@ def one_cycle_cosine(peak, epochs, pct_start=0.3, div_factor=25.0, final_div_fac
     return _cosine_cycle(initial, peak, final, epochs, pct_start, steps_per_epoch)
 
 
-def one_cycle_momentum(epochs, base_momentum=0.85, max_momentum=0.95, pct_start=0.3, steps_per_epoch=None):
+def one_cycle_momentum(
+    epochs: float,
+    base_momentum: float = 0.85,
+    max_momentum: float = 0.95,
+    pct_start: float = 0.3,
+    steps_per_epoch: int | None = None,
+) -> PiecewiseCosine:
     """Make the momentum's schedule that goes with `one_cycle_cosine`: low while the rate is high.
 
     Args:

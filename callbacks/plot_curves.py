@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -13,10 +14,8 @@ import keras
 from .atomic import atomic_write
 from .figures.history import plot_history, with_epochs
 from .figures.learning_rate import plot_schedule
-from .history_file import columns_from, columns_of, log_row, read_history
+from .history_file import columns_from, columns_of, log_row, read_history, rows_before
 from .metric_names import MEASURED, SCHEDULED, paired_metrics, refuse_metrics
-from .notebook_display import NotebookDisplay
-from .resumed import rows_before
 
 __all__ = ["PlotCurves", "plot_history", "plot_schedule"]
 
@@ -166,3 +165,33 @@ def render(figure, kind):
     }
     figure.savefig(content, format=kind, **options[kind])
     return content.getvalue()
+
+
+class NotebookDisplay:
+    """One picture in the output of the current cell; does nothing outside a notebook."""
+
+    def __init__(self):
+        self._handle = None
+
+    @property
+    def live(self):
+        """Whether a Jupyter kernel is running this program."""
+        # IPython is looked for, never imported: where it is not loaded there is no notebook.
+        ipython = sys.modules.get("IPython")
+        shell = ipython.get_ipython() if ipython else None
+        return getattr(shell, "kernel", None) is not None
+
+    def show(self, png, width):
+        """Show a picture, in place of the one before.
+
+        Args:
+            png: bytes.
+            width: in the notebook, in pixels.
+        """
+        from IPython.display import Image, display
+
+        image = Image(data=png, format="png", width=width)
+        if self._handle is None:
+            self._handle = display(image, display_id=True)
+        else:
+            self._handle.update(image)

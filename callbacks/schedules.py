@@ -1,10 +1,15 @@
-"""Schedules between knots: pure functions of progress in epochs."""
+"""Schedules: pure functions of progress in epochs."""
 
 import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 import numpy as np
+
+from .arguments import finite_number, finite_numbers, positive_number
+
+MODES = ("triangular", "triangular2", "exp_range")
+DECAYS = ("cosine", "linear", "constant")
 
 
 class Schedule:
@@ -100,6 +105,125 @@ class PiecewiseCosine(Piecewise):
         return float_or_array(values[before] + (values[after] - values[before]) * share)
 
 
+@dataclass(frozen=True)
+class Cyclical(Schedule):
+    """Up and down between two rates in straight lines, again and again.
+
+    Shapes: a number gives a float; an array gives a float64 array of the same shape.
+
+    Args:
+        lowest: the rate at which each cycle begins and ends.
+        highest: the rate in the middle of the first cycle.
+        half_cycle_epochs: from the lowest rate to the highest, in epochs; the paper's stepsize, for which it advises 2
+            to 10 epochs.
+        mode: what becomes of the height of the cycles. "triangular": it stays. "triangular2": it halves with every
+            cycle. "exp_range": it shrinks by `gamma` with every epoch. Default: "triangular".
+        gamma: factor an *epoch*, above 0, at most 1; only for "exp_range". The paper's and torch's gamma g, a factor a
+            step, is `g**steps_per_epoch` here. Default: 1.
+
+    Raises:
+        ValueError: a lowest rate below 0 or not below the highest, half a cycle that is not positive, another mode, or
+            a gamma out of range or without use.
+
+    Example:
+        schedule = Cyclical(1e-3, 6e-3, half_cycle_epochs=4, mode="triangular2")
+        model.fit(x, y, epochs=24, callbacks=[BatchLearningRateScheduler(schedule)])
+
+    Source: Smith, 2015, "Cyclical Learning Rates for Training Neural Networks"; `torch.optim.lr_scheduler.CyclicLR`.
+    """
+
+    lowest: float
+    highest: float
+    half_cycle_epochs: float
+    mode: str = "triangular"
+    gamma: float = 1.0
+
+    def __post_init__(self):
+        self._become_float("lowest", "highest", "half_cycle_epochs", "gamma")
+        if not 0 <= self.lowest < self.highest:
+            raise ValueError(
+                "The lowest rate must be 0 or more, and below the highest. "
+                f"Received: lowest={self.lowest}, highest={self.highest}"
+            )
+        positive_number("half_cycle_epochs", self.half_cycle_epochs, "Half a cycle")
+        if self.mode not in MODES:
+            raise ValueError(f"The mode must be one of {', '.join(MODES)}. Received: mode={self.mode!r}")
+        if not 0 < self.gamma <= 1:
+            raise ValueError(f"Gamma must be above 0, and at most 1. Received: gamma={self.gamma}")
+        if self.gamma != 1 and self.mode != "exp_range":
+            raise ValueError(f"Gamma only goes with mode='exp_range'. Received: gamma={self.gamma}, mode={self.mode!r}")
+
+    def __call__(self, epoch):
+        epoch = np.asarray(epoch, dtype="float64")
+        halves = epoch / self.half_cycle_epochs
+        cycle = np.floor(halves / 2)  # from 0; the paper counts from 1
+        height = 1 - np.abs(halves - 2 * cycle - 1)
+        scale = {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": self.gamma**epoch}[self.mode]
+        return float_or_array(self.lowest + (self.highest - self.lowest) * height * scale)
+
+
+@dataclass(frozen=True)
+class WarmupDecay(Schedule):
+    """Straight up to the peak, then down to the end along half a cosine, along a line, or not at all.
+
+    Shapes: a number gives a float; an array gives a float64 array of the same shape.
+
+    Args:
+        peak: the rate at the end of the warm-up.
+        epochs: length of the whole run, warm-up included, in epochs. After it the rate stays where it is.
+        warmup_epochs: length of the warm-up, in epochs. Default: 0.
+        decay: "cosine", "linear" or "constant". Default: "cosine".
+        initial: the first rate of a warm-up. Default: 0.
+        final: the rate at the end of a decay. Default: 0.
+
+    Raises:
+        ValueError: a peak or epochs that are not positive, a rate below 0, a warm-up that is negative or not shorter
+            than the run, or another decay.
+
+    Example:
+        model.fit(x, y, epochs=90, callbacks=[BatchLearningRateScheduler(WarmupDecay(0.1, 90, warmup_epochs=5))])
+
+    Source: the warm-up is that of Goyal et al., 2017, "Accurate, Large Minibatch SGD"; the cosine that of Loshchilov
+        and Hutter, 2017, "SGDR", equation 5, and `keras.optimizers.schedules.CosineDecay`.
+    """
+
+    peak: float
+    epochs: float
+    warmup_epochs: float = 0.0
+    decay: str = "cosine"
+    initial: float = 0.0
+    final: float = 0.0
+
+    def __post_init__(self):
+        self._become_float("peak", "epochs", "warmup_epochs", "initial", "final")
+        positive_number("peak", self.peak, "The peak rate")
+        positive_number("epochs", self.epochs, "The length of a run")
+        for name in ("initial", "final"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"A rate must be 0 or more. Received: {name}={getattr(self, name)}")
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                "The warm-up must last 0 epochs or more, and less than the run. "
+                f"Received: warmup_epochs={self.warmup_epochs}, epochs={self.epochs}"
+            )
+        if self.decay not in DECAYS:
+            raise ValueError(f"The decay must be one of {', '.join(DECAYS)}. Received: decay={self.decay!r}")
+
+    def __call__(self, epoch):
+        epoch = np.asarray(epoch, dtype="float64")
+        # An empty warm-up is over before the start; the division must not be by its length then.
+        risen = np.clip(epoch / self.warmup_epochs, 0, 1) if self.warmup_epochs else np.ones_like(epoch)
+        fallen = np.clip((epoch - self.warmup_epochs) / (self.epochs - self.warmup_epochs), 0, 1)
+        share_left = {
+            "cosine": (1 + np.cos(math.pi * fallen)) / 2,
+            "linear": 1 - fallen,
+            "constant": np.ones_like(epoch),
+        }[self.decay]
+        rising = self.initial + (self.peak - self.initial) * risen
+        falling = self.final + (self.peak - self.final) * share_left
+        return float_or_array(np.where(risen < 1, rising, falling))
+
+
 def plain(value):
     """A NumPy number or string as Python's own."""
     return value.item() if isinstance(value, np.generic) else value
@@ -108,30 +232,3 @@ def plain(value):
 def float_or_array(value):
     """A NumPy scalar or array without dimensions as a float; any other array as it is."""
     return float(value) if np.ndim(value) == 0 else value
-
-
-def finite_numbers(name, values):
-    """A sequence as a tuple of floats; ValueError if it is none, or if one of its members is no finite number."""
-    try:
-        return tuple(finite_number(name, value) for value in values)
-    except TypeError:
-        raise ValueError(f"A schedule needs a sequence of numbers here. Received: {name}={values!r}") from None
-
-
-def finite_number(name, value):
-    """`value` as a float; ValueError if it is no finite number."""
-    try:
-        number = math.nan if isinstance(value, str) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"A schedule is made of finite numbers. Received: {name}={value!r}")
-    return number
-
-
-def positive_number(name, value, meaning):
-    """`value` as a float; ValueError that opens with `meaning` if it is not above 0."""
-    number = finite_number(name, value)
-    if number <= 0:
-        raise ValueError(f"{meaning} must be positive. Received: {name}={number}")
-    return number

@@ -4,9 +4,8 @@ import math
 
 import keras
 
-from .history_file import columns_from
+from .history_file import columns_from, rows_before
 from .metric_names import MEASURED, refuse_metrics, top1_validation_key
-from .resumed import rows_before
 from .training_clock import TrainingClock
 
 

@@ -1,15 +1,21 @@
 """Draw learning rates: a schedule, and what a sweep over rates found."""
 
+from collections.abc import Callable
+
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from ..learning_rate_sweep import LearningRateSweep
 from .style import BLUE, GREEN, INK, MUTED, VERMILLION, name_panel, stacked_axes
 
 MOST_POINTS = 5000  # more than a figure has columns of dots
 MARKS = {"steepest": (BLUE, "o"), "valley": (GREEN, "s"), "minimum/10": (VERMILLION, "D")}
 
 
-def plot_schedule(schedule, epochs, steps_per_epoch, title=None):
+def plot_schedule(
+    schedule: Callable[[float], float], epochs: float, steps_per_epoch: int, title: str | None = None
+) -> Figure:
     """Draw the learning rate of every batch of a run.
 
     Args:
@@ -51,7 +57,7 @@ def plot_schedule(schedule, epochs, steps_per_epoch, title=None):
     return figure
 
 
-def plot_learning_rate_sweep(sweep, title=None):
+def plot_learning_rate_sweep(sweep: LearningRateSweep, title: str | None = None) -> Figure:
     """Draw the loss over the learning rate, raw and smoothed, and mark the suggested rates.
 
     Args:
