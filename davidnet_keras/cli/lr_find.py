@@ -1,6 +1,7 @@
 """`python -m davidnet_keras lr-find`: which learning rate to train with."""
 
 import csv
+import os
 import sys
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def _write(sweep, options, recipe):
     """Write the picture and the numbers, and print what to do with them."""
     from davidnet_callbacks import atomic_write
 
-    picture = Path(options.output)
+    picture = Path(os.path.expanduser(options.output))
     numbers = picture.with_suffix(".csv")
     title = f"{recipe.name} on {options.dataset}, batches of {recipe.batch_size}"
     try:

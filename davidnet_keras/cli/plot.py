@@ -1,6 +1,7 @@
 """`python -m davidnet_keras plot RUN...`: runs over one another. Without TensorFlow, which takes seconds to import."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 from davidnet_keras.cli.options import Parser, check_picture
@@ -26,7 +27,7 @@ def main(argv):
     options = parser.parse()
     from davidnet_callbacks import atomic_write, plot_runs
 
-    output = Path(options.output)
+    output = Path(os.path.expanduser(options.output))
     check_picture(options.output)
     if not options.runs:
         raise UserError("Name one run folder or more.")

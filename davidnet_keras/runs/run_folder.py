@@ -1,5 +1,6 @@
 """The folder that a run writes: its files, their order, and the lock on it."""
 
+import os
 import re
 import shutil
 from dataclasses import asdict, fields
@@ -29,7 +30,7 @@ class RunFolder:
     """
 
     def __init__(self, path):
-        self.path = Path(path)
+        self.path = Path(os.path.expanduser(path))
         self.recipe, self.history = self.path / "recipe.json", self.path / "history.csv"
         self.curves, self.rates, self.log = self.path / "curves.png", self.path / "lr.png", self.path / "log.tsv"
         self.model, self.checkpoints = self.path / "model.keras", self.path / "checkpoints"

@@ -1,5 +1,6 @@
 """The folder of a series: runs of one recipe that differ in the seed."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class SeriesFolder(RunFolder):
     @classmethod
     def exists(cls, path):
         """Return whether the folder holds a series."""
-        return (Path(path) / "runs.json").is_file()
+        return (Path(os.path.expanduser(path)) / "runs.json").is_file()
 
     def _check_exists(self):
         if not self.exists(self.path):
