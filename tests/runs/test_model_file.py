@@ -224,8 +224,8 @@ HOSTILE = {
     "a terabyte of nothing": (replaced(shape=(2**19, 2**19), dtype="f4", chunks=(1, 2**10)), "not stored whole"),
     "a terabyte that was never written": (replaced(shape=(2**19, 2**19), dtype="f4"), "declare"),
     "compressed": (replaced(data=np.zeros((16, 10)), compression="gzip"), "not stored whole"),
-    "text": (replaced(data="text"), "something else"),
-    "objects": (replaced(data=[b"x"], dtype=h5py.string_dtype()), "something else"),
+    "text": (replaced(data="text"), "something other"),
+    "objects": (replaced(data=[b"x"], dtype=h5py.string_dtype()), "something other"),
     "30 groups deep": (deep, "more parts"),
     "a group that holds itself": (lambda group: group.__setitem__("self", group), "more parts"),
 }
