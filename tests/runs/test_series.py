@@ -15,8 +15,9 @@ import pytest
 from davidnet_keras import Interrupted, Recipe, UserError, load_shapes, resume_runs, train, train_runs
 from davidnet_keras.cli.main import BAD_INPUT, DONE, main
 from davidnet_keras.data import shapes
+from davidnet_keras.runs.mean_interval import mean_interval
 from davidnet_keras.runs.run_folder import RunFolder
-from davidnet_keras.runs.series import run_in_words
+from davidnet_keras.runs.series import Series, run_in_words
 from davidnet_keras.runs.series_folder import SeriesFolder
 
 RECIPE = Recipe(epochs=2, batch_size=24, width=2, learning_rate=0.1, seed=5, precision="float32", deterministic=True)
@@ -273,6 +274,14 @@ def test_runs_are_told_in_a_line_each_and_together(tmp_path, capsys):
     assert capsys.readouterr().out.strip().splitlines()[-1] == lines[-1]
 
 
+def test_the_words_name_the_pictures_that_were_tested(tmp_path):
+    result = {"seed": 3, "accuracy": 0.5, "epochs": 2, "seconds": 100.0}
+    assert "seed 3: held-out accuracy 50.00 %" in run_in_words(result, "held-out")
+    series = Series([result], mean_interval([0.5]), None, tmp_path, "held-out")
+    assert str(series) == f"1 run: mean held-out accuracy 50.00 %; {tmp_path}/runs.png"
+
+
+@pytest.mark.slow
 def test_a_series_says_that_it_was_tested_on_pictures_held_out(tmp_path, capsys):
     assert main([*TINY, "--runs", "2", "--hold-out", "8", "--run-dir", str(tmp_path / "series")]) == DONE
     out = capsys.readouterr().out
