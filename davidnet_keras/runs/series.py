@@ -144,7 +144,7 @@ def _train_missing(folder, recipe, plan, precision, callbacks, data_dir, progres
     series = _record(folder, recipe, plan, results)
     for number, seed in enumerate(seeds, 1):
         if seed not in results:
-            if stop.received is not None:  # it came when the run before was as good as finished
+            if stop.received is not None:  # it came when the run before was nearly finished
                 raise Interrupted(stop.received, f"{len(results)} of {len(seeds)} runs", folder.path, "resume_runs")
             if progress:
                 print(f"Run {number} of {len(seeds)}, seed {seed}")

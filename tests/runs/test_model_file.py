@@ -260,7 +260,8 @@ def test_keras_loads_in_safe_mode(saved, monkeypatch):
     assert asked == {"compile": True, "safe_mode": True}
 
 
-def test_the_parts_are_names_that_keras_has():
+def test_the_parts_are_names_that_keras_has(saved):
+    load_model(saved[0])  # imports all that a run's file may name
     for name in model_file.PARTS | model_file.MODELS:
         module, part = name.split(">")
         found = keras.saving.get_registered_object(name) if module == "davidnet_keras" else None
