@@ -4,6 +4,7 @@ import signal
 from dataclasses import replace
 
 import keras
+import numpy as np
 import pytest
 from tensorflow.python.framework import config  # the public API does not say whether determinism is on
 
@@ -62,10 +63,13 @@ def test_the_model_and_the_process_are_as_before(begun, hook):
         training.fit(model, RECIPE, PICTURES, folder, [RaiseAt(hook)], state)
     assert model.first_bias_trained.numpy()
     assert [signal.getsignal(number) for number in SIGNALS] == handlers
-    # The next fit trains on every batch.
-    steps = int(model.optimizer.iterations)
+    # The next fit trains on every batch, at the rate that the user sets.
+    head, steps = model.get_layer("head").kernel.numpy(), int(model.optimizer.iterations)
+    model.optimizer.learning_rate = 0.0
     model.fit(*PICTURES[0], batch_size=16, verbose=0)
     assert int(model.optimizer.iterations) == steps + 4
+    assert float(model.optimizer.learning_rate) == 0
+    np.testing.assert_array_equal(model.get_layer("head").kernel, head)
 
 
 def test_determinism_ends_with_the_run(tmp_path, monkeypatch):
