@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from davidnet_callbacks import atomic_write
+from davidnet_callbacks import atomic_write, plot_confusion, plot_mistakes
 from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
 from davidnet_keras.runs.conditions import load_data
-from davidnet_keras.runs.evaluation_figures import confusion_figure, mistakes_figure
 from davidnet_keras.runs.trained_run import open_run
 
 MISTAKES = 32  # pictures drawn
@@ -103,10 +102,10 @@ def _write(result, run, pictures):
         csv.writer(file, lineterminator="\n").writerows([ClassScore._fields, *result.per_class])
     with atomic_write(result.output / "confusion.png") as temporary:
         title = f"{100 * result.accuracy:.2f} % of {counted} are right"
-        confusion_figure(result.confusion, run.class_names, title).savefig(temporary)
+        plot_confusion(result.confusion, run.class_names, title).savefig(temporary)
     with atomic_write(result.output / "mistakes.png") as temporary:
         drawn = [(pictures[index], *rest) for index, *rest in result.mistakes[:MISTAKES]]
-        mistakes_figure(drawn, len(result.mistakes), counted).savefig(temporary)
+        plot_mistakes(drawn, len(result.mistakes), counted).savefig(temporary)
 
 
 def _as_json(result, run):

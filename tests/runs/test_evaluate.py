@@ -4,7 +4,6 @@ import json
 import numpy as np
 import pytest
 from cifar_fakes import write_folder
-from PIL import Image
 from run_folders import finished_run, tiny_model
 
 from davidnet_keras import CIFAR100_COARSE_CLASSES, SHAPES_CLASSES, Recipe, UserError, evaluate_run, load_shapes, train
@@ -12,7 +11,6 @@ from davidnet_keras.cli.main import BAD_INPUT, main
 from davidnet_keras.data import cifar, datasets, shapes
 from davidnet_keras.runs import evaluate
 from davidnet_keras.runs.evaluate import score
-from davidnet_keras.runs.evaluation_figures import confusion_figure, mistakes_figure
 
 FILES = ["classes.csv", "confusion.png", "evaluation.json", "mistakes.png"]
 
@@ -86,34 +84,6 @@ def test_a_failed_write_leaves_the_earlier_files_whole(run, capsys, monkeypatch)
     assert main(["evaluate", str(folder.path)]) == BAD_INPUT
     assert "No space left on device" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
-
-
-def test_an_empty_class_and_no_mistake_can_be_drawn(tmp_path):
-    confusion = np.diag([3, 0, 2])
-    confusion_figure(confusion, ("a", "b", "c"), "title").savefig(tmp_path / "a.png")
-    mistakes_figure([], 0, "5 pictures").savefig(tmp_path / "b.png")
-    for name in ("a.png", "b.png"):
-        with Image.open(tmp_path / name) as image:
-            assert image.width > 300
-
-
-@pytest.mark.parametrize("classes", [10, 100])
-def test_a_cell_for_every_pair_of_classes_and_its_number_where_it_fits(classes):
-    confusion = np.full((classes, classes), 7)
-    figure = confusion_figure(confusion, [f"class_{i}" for i in range(classes)], "title")
-    texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts.count("7") == (classes**2 if classes == 10 else 0)
-    assert figure.axes[0].images[0].get_array().shape == (classes, classes, 3)
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()][1] == "class 1"
-
-
-def test_mistakes_are_drawn_with_both_names():
-    picture = np.zeros((32, 32, 3), np.uint8)
-    figure = mistakes_figure([(picture, "aquarium_fish", "ray", 0.87)] * 9, 100, "1,000 pictures")
-    assert len(figure.axes) == 9
-    texts = [text.get_text() for text in figure.texts]
-    assert texts[0] == "The 9 surest of 100 mistakes in 1,000 pictures"
-    assert texts.count("aquarium fish") == texts.count("ray 87 %") == 9
 
 
 def test_python_refuses_with_the_same_error():
