@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea
@@ -92,17 +91,15 @@ def plot_mistakes(
         ax.imshow(picture, cmap="gray", interpolation="nearest")
         ax.set_axis_off()
         for line, text, color in ((0, true, INK), (1, f"{predicted} {100 * probability:.0f} %", VERMILLION)):
-            where, style = ((x + inner / 2) / width, (y - 0.05 - 0.15 * line) / height), {"fontsize": 7.8}
-            style |= {"ha": "center", "va": "top", "color": color, "parse_math": False}
-            figure.text(*where, text.replace("_", " "), **style)
+            _write_below(figure, (x + inner / 2) / width, (y - 0.05 - 0.15 * line) / height, text, color)
     return figure
 
 
-def _write_title(figure: Figure, x: float, y: float, title: str) -> None:
+def _write_title(figure, x, y, title):
     figure.text(x, y, title, va="top", fontsize=13, fontweight="bold", color=INK, parse_math=False)
 
 
-def _cell_colors(confusion: np.ndarray) -> np.ndarray:
+def _cell_colors(confusion):
     """RGB (classes, classes, 3): white to blue on the diagonal, white to orange elsewhere."""
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(len(confusion), dtype=bool)
@@ -111,7 +108,7 @@ def _cell_colors(confusion: np.ndarray) -> np.ndarray:
     return 1 - strength * (1 - full)
 
 
-def _write_counts(ax: Axes, confusion: np.ndarray, colors: np.ndarray) -> None:
+def _write_counts(ax, confusion, colors):
     """The number of pictures in every cell that has any, in white where the cell is dark."""
     dark = colors @ (0.299, 0.587, 0.114) < 0.6
     for row, column in zip(*np.nonzero(confusion), strict=True):
@@ -120,7 +117,7 @@ def _write_counts(ax: Axes, confusion: np.ndarray, colors: np.ndarray) -> None:
         ax.text(column, row, text, ha="center", va="center_baseline", fontsize=8.5, color=color)
 
 
-def _label_classes(ax: Axes, confusion: np.ndarray, names: Sequence[str], many: bool) -> None:
+def _label_classes(ax, confusion, names, many):
     """Names along both sides, recall to the right of each row, precision below each column; thin lines between."""
     count, size = len(names), 5.5 if many else 9.5
     labels = [name.replace("_", " ") for name in names]
@@ -143,18 +140,23 @@ def _label_classes(ax: Axes, confusion: np.ndarray, names: Sequence[str], many: 
     ax.annotate("precision", (-6, -12), ha="right", va="center", **note)
 
 
-def _percent(part: int, whole: int) -> str:
+def _percent(part, whole):
     return f"{100 * part / whole:.0f} %" if whole else "-"
 
 
-def _mistakes_title(drawn: int, total: int, tested: str) -> str:
+def _write_below(figure, x, y, text, color):
+    text = text.replace("_", " ")
+    figure.text(x, y, text, ha="center", va="top", fontsize=7.8, color=color, parse_math=False)
+
+
+def _mistakes_title(drawn, total, tested):
     if not total:
         return f"No mistake in {tested}"
     which = "The only mistake" if total == 1 else f"All {total} mistakes" if drawn == total else f"The {drawn} surest"
     return which + (f" in {tested}" if drawn == total else f" of {total:,} mistakes in {tested}")
 
 
-def _write_legend(figure: Figure, x: float, y: float) -> None:
+def _write_legend(figure, x, y):
     """Explain the two lines below each picture, in their colours."""
     parts = [("the true class", INK), (", ", MUTED), ("the model's answer and its probability", VERMILLION)]
     words = [TextArea(text, textprops={"color": color, "fontsize": 9.5}) for text, color in parts]
