@@ -7,10 +7,10 @@ set starts at and the number of threads make no difference.
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from davidnet_keras.data.random_batch_layer import BatchOrigin, RandomBatchLayer
 from davidnet_keras.errors import whole_number
+from davidnet_keras.kernels.backend import tf
 from davidnet_keras.kernels.random import draw_bits, fold_seed
 
 # Folded into the seed, so that the order of the pictures, the draws of each batch and what is drawn once for each

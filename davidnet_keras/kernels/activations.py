@@ -1,7 +1,6 @@
 """Activations with a gradient of their own."""
 
-import tensorflow as tf
-
+from davidnet_keras.kernels.backend import tf
 from davidnet_keras.kernels.one_loop import one_loop
 
 _SCALE = 0.375

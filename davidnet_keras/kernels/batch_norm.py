@@ -1,8 +1,8 @@
 """Batch normalisation: TensorFlow's fused kernel where it serves, the same arithmetic in keras.ops elsewhere."""
 
-import tensorflow as tf
 from keras import ops
 
+from davidnet_keras.kernels.backend import tf
 from davidnet_keras.kernels.one_loop import one_loop
 
 _FUSED_TYPES = ("float16", "bfloat16", "float32")

@@ -5,9 +5,8 @@ kernel. `choose` says which way serves which shape; anything else, and any GPU, 
 The times are in docs/results/kernels.
 """
 
-import tensorflow as tf
-
 from davidnet_keras.kernels import devices
+from davidnet_keras.kernels.backend import tf
 from davidnet_keras.kernels.winograd import cut, winograd_conv2d
 
 SIDE = 3  # of the kernel

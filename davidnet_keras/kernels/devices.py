@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import tensorflow as tf
+from davidnet_keras.kernels.backend import tf
 
 
 def visible_gpus() -> list[Any]:

@@ -2,9 +2,8 @@
 
 import functools
 
-import tensorflow as tf
-
 from davidnet_keras.kernels import one_loop
+from davidnet_keras.kernels.backend import tf
 from davidnet_keras.kernels.random import draw_bits, random_bits
 
 _STEPS = 2**32  # a decision compares 32 random bits with the rate

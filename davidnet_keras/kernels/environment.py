@@ -34,34 +34,29 @@ def tune_tensorflow() -> None:
 
 def check_backend() -> None:
     """Raise UserError unless Keras runs, or will run when it is imported, on TensorFlow with channels last."""
-    variable = os.environ.get("KERAS_BACKEND")
     path = Path(os.environ.get("KERAS_HOME", "~/.keras"), "keras.json").expanduser()
-    configured = _read_json(path)
-    keras = sys.modules.get("keras")
+    try:
+        configured = dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):  # Keras cannot read it either
+        configured = {}
+    variable, keras = os.environ.get("KERAS_BACKEND"), sys.modules.get("keras")
     backend = keras.config.backend() if keras else variable or configured.get("backend", "tensorflow")
     order = keras.config.image_data_format() if keras else configured.get("image_data_format", "channels_last")
-    again = " before Keras is imported" if keras else ""
+    before = " before Keras is imported" if keras else ""
     if backend != "tensorflow":
         if variable == backend:
-            where = f"the environment variable KERAS_BACKEND says {backend}; set KERAS_BACKEND=tensorflow{again}."
+            choice = f"the environment variable KERAS_BACKEND says {backend}"
         elif configured.get("backend") == backend:
-            where = f'{path} says "backend": "{backend}"; change that, or set KERAS_BACKEND=tensorflow{again}.'
+            choice = f'{path} says "backend": "{backend}"'
         else:
-            where = f"Keras was imported with {backend}; set KERAS_BACKEND=tensorflow before that."
-        raise UserError(f"Only Keras's TensorFlow backend is supported, but {where}")
+            choice = f"Keras was imported with {backend}"
+        mend = f"set KERAS_BACKEND=tensorflow{before}"
+        raise UserError(f"Only Keras's TensorFlow backend is supported, but {choice}; {mend}.")
     if order != "channels_last":
         raise UserError(
             f'Only pictures with channels last are supported, but {path} says "image_data_format": "{order}"; '
-            f'change that to "channels_last"{again}.'
+            f'change that to "channels_last"{before}.'
         )
-
-
-def _read_json(path):
-    """The settings in Keras's file; {} where there is none that Keras can read."""
-    try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 @contextlib.contextmanager
@@ -84,11 +79,10 @@ def quiet_import():
 
 def import_tensorflow() -> None:
     """Import TensorFlow and Keras, tuned and quietly, which takes seconds; UserError for another backend."""
-    check_backend()
     tune_tensorflow()
     with quiet_import():
         from davidnet_keras.kernels.devices import gpu_details
 
         gpu_details()  # the first look at the devices prints too
         import keras  # noqa: F401
-    check_backend()
+    check_backend()  # of Keras itself, which may have found another file

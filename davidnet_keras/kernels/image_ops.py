@@ -5,7 +5,8 @@ give the same pixels.
 """
 
 import numpy as np
-import tensorflow as tf
+
+from davidnet_keras.kernels.backend import tf
 
 
 def crop(images, dy, dx, padding):

@@ -2,9 +2,8 @@
 
 import functools
 
-import tensorflow as tf
-
 from davidnet_keras.kernels import devices
+from davidnet_keras.kernels.backend import tf
 
 HALVES = (tf.bfloat16, tf.float16)
 

@@ -1,6 +1,6 @@
 """Random draws as pure functions of a seed: the same bits on every device, eagerly, in `tf.data` and compiled."""
 
-import tensorflow as tf
+from davidnet_keras.kernels.backend import tf
 
 # Probabilities are compared with the upper 24 bits of a draw: integers come out the same on every device.
 _RATE_BITS = 24

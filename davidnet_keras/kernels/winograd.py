@@ -6,9 +6,9 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from davidnet_keras.kernels import devices
+from davidnet_keras.kernels.backend import tf
 from davidnet_keras.kernels.one_loop import compiled
 
 SIDE = 3  # of the kernel

@@ -4,9 +4,9 @@ import copy
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from davidnet_keras.errors import refuse_unknown
+from davidnet_keras.kernels.backend import tf
 from davidnet_keras.training.losses import summed
 
 

@@ -1,6 +1,8 @@
 """Which backend Keras is going to use, and what is said of another than TensorFlow."""
 
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -45,3 +47,34 @@ def test_channels_first_is_refused(before_keras):
     before_keras.write_text(json.dumps({"image_data_format": "channels_first"}))
     with pytest.raises(UserError, match=r'keras.json says "image_data_format": "channels_first"; change that'):
         check_backend()
+
+
+EVERY_MODULE = """
+import importlib, pkgutil, sys
+import davidnet_keras
+refused = []
+for found in pkgutil.walk_packages(davidnet_keras.__path__, "davidnet_keras."):
+    if found.name != "davidnet_keras.__main__":
+        try: importlib.import_module(found.name)
+        except ValueError as error:
+            assert "but the environment variable KERAS_BACKEND says jax; set KERAS_BACKEND=tensorflow" in str(error)
+            refused.append(found.name)
+assert "tensorflow" not in sys.modules  # what needs it has refused
+print(*refused)
+"""
+
+
+def test_every_module_that_needs_tensorflow_says_so_itself():
+    pytest.importorskip("jax")
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run([sys.executable, "-c", EVERY_MODULE], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    needing = {
+        "kernels.winograd",
+        "layers.dropout",
+        "data.pipeline",
+        "training.sum_loss",
+        "models.davidnet",
+        "runs.train",
+    }
+    assert {f"davidnet_keras.{name}" for name in needing} <= set(done.stdout.split())
