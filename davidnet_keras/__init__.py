@@ -4,8 +4,7 @@ import importlib
 
 # Module -> the public names that it defines.
 _NAMES = {
-    "data.alternating_flip": ("AlternatingFlip",),
-    "data.augmentation": ("Augmentation", "Cutout", "RandomCrop", "RandomFlip"),
+    "data.augmentation": ("AlternatingFlip", "Augmentation", "Cutout", "RandomCrop", "RandomFlip"),
     "data.cifar": ("load_cifar10", "load_cifar100"),
     "data.datasets": ("CIFAR100_CLASSES", "CIFAR100_COARSE_CLASSES", "CIFAR10_CLASSES", "SHAPES_CLASSES"),
     "data.pictures": ("read_picture",),

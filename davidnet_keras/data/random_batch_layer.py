@@ -10,12 +10,9 @@ from davidnet_keras.errors import whole_number
 
 @dataclass(frozen=True)  # not a tuple: Keras refuses call arguments that mix tensors and plain numbers
 class BatchOrigin:
-    """Which pictures a batch consists of, and when: what `train_dataset` passes to the layers that it applies.
+    """Which pictures a batch consists of, `index` (B,), their positions in the training set, and when, `epoch`, from 0.
 
-    Args:
-        index: Position of each picture in the training set, from 0: integers (B,).
-        epoch: Epoch that the batch belongs to, from 0: one integer.
-        seed: Two integers, the same for every batch of a run: they fix what is drawn once for each picture.
+    `seed`, two integers, is the same for every batch of a run and fixes what is drawn once for each picture.
     """
 
     index: Any
@@ -26,28 +23,22 @@ class BatchOrigin:
 class RandomBatchLayer(keras.layers.Layer):
     """Base of layers that change each picture of a batch by a random draw of its own.
 
-    A subclass defines two pure functions: `draw(seed, shape)`, which returns a tuple of tensors, and
-    `transform(images, *draws)`, which keeps shape and dtype. (XLA takes far longer to compile a draw than a transform.)
-    A layer whose draws depend on which pictures these are, or on the epoch, defines `draw_from(origin, seed, shape)`
-    instead of `draw`, as `AlternatingFlip` does.
+    A subclass defines two pure functions: `draw`, or `draw_from` if the draws depend on which pictures these are or on
+    the epoch, and `transform`. (XLA takes far longer to compile a draw than a transform.)
 
-    Shapes:
-        (B, H, W, C) or (H, W, C) -> the same. Pictures without a batch axis are a batch of one.
+    Shapes: (B, H, W, C), or (H, W, C) as a batch of one -> the same, of the same dtype.
 
     Args:
-        seed: Integer that starts the layer's own sequence of draws; `None` starts it at random. Used by calls
-            without a seed of their own.
+        seed: integer that starts the layer's own sequence of draws; `None` starts it at random.
 
     Call arguments:
-        images: Pictures of any dtype; the result has the same.
-        training: `False` returns the pictures unchanged. By default the layer follows the model that it is part of,
-            and augments outside a model, as Keras's own augmentation layers do.
-        seed: Two integers (a tensor of shape (2,), int32 or int64) that fix the draws for this batch. `None` takes
-            the next ones of the layer's own sequence.
-        origin: `BatchOrigin`: which pictures these are. Most layers do not need it.
+        images: pictures of any dtype.
+        training: `False` returns the pictures unchanged. Default: as the model that the layer is part of, else `True`.
+        seed: two integers that fix the draws for this batch; `None` takes the next ones of the layer's own sequence.
+        origin: which pictures these are. Most layers do not need it.
 
     Raises:
-        ValueError: If an argument does not fit; when called, if the pictures do not.
+        ValueError: an argument does not fit; when called, the pictures do not.
     """
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
@@ -59,37 +50,40 @@ class RandomBatchLayer(keras.layers.Layer):
 
     def draw(self, seed: Any, shape: Any) -> tuple:
         """Return the tuple of draws for a batch of `shape` (B, H, W, C), a pure function of `seed`."""
-        raise NotImplementedError
+        if type(self).draw_from is RandomBatchLayer.draw_from:
+            raise NotImplementedError("A subclass of RandomBatchLayer defines draw or draw_from.")
+        return self.draw_from(None, seed, shape)
 
     def draw_from(self, origin: BatchOrigin | None, seed: Any, shape: Any) -> tuple:
         """Return the draws as `draw` does, for a batch of known origin (None: unknown)."""
         return self.draw(seed, shape)
 
     def transform(self, images: Any, *draws: Any) -> Any:
-        """Return the pictures changed by the given draws."""
+        """Return the pictures (B, H, W, C) changed by the given draws, in the same shape and dtype."""
         raise NotImplementedError
 
     def check_shape(self, shape: Any) -> None:
         """Raise ValueError if pictures of the static shape (B, H, W, C) do not fit; sizes may be None."""
 
-    def call(self, images: Any, training: bool | None = None, seed: Any = None, origin: BatchOrigin | None = None):
+    def call(
+        self, images: Any, training: bool | None = None, seed: Any = None, origin: BatchOrigin | None = None
+    ) -> Any:
         images = keras.ops.convert_to_tensor(images)
         if training is not None and not training:
             return images
-        batch = images[None] if len(images.shape) == 3 else images
-        if len(batch.shape) != 4:
+        if len(images.shape) == 3:
+            return self.call(images[None], training, seed, origin)[0]
+        if len(images.shape) != 4:
             raise ValueError(f"Pictures must be (batch, height, width, channels). Received: shape={images.shape}")
-        self.check_shape(batch.shape)
-        if seed is None:
-            seed = self.seed_generator.next()
-        shape = keras.ops.convert_to_tensor(keras.ops.shape(batch), "int32")
-        out = self.transform(batch, *self.draw_from(origin, seed, shape))
-        return out[0] if len(images.shape) == 3 else out
+        self.check_shape(images.shape)
+        shape = keras.ops.convert_to_tensor(keras.ops.shape(images), "int32")
+        seed = self.seed_generator.next() if seed is None else seed
+        return self.transform(images, *self.draw_from(origin, seed, shape))
 
     def compute_output_shape(self, images_shape: tuple) -> tuple:
         return images_shape
 
-    def compute_output_spec(self, images, training=None, seed=None, origin=None):
+    def compute_output_spec(self, images: Any, *args: Any, **kwargs: Any) -> keras.KerasTensor:
         # Keras's own version would announce the layer's compute dtype.
         return keras.KerasTensor(images.shape, dtype=images.dtype)
 

@@ -1,7 +1,6 @@
-"""Crop, flip and cutout of a batch of pictures as pure functions of given offsets.
+"""Crop, flip and cutout of a batch of pictures of any dtype, as pure functions of given offsets.
 
-Each keeps the pictures' dtype and is made of operations that XLA compiles, so eager code, `tf.data` and compiled models
-give the same pixels.
+Made of operations that XLA compiles, so eager code, `tf.data` and compiled models give the same pixels.
 """
 
 import numpy as np
@@ -10,21 +9,18 @@ from davidnet_keras.kernels.backend import tf
 
 
 def crop(images, dy, dx, padding):
-    """Cut a window of the original size out of each picture padded by reflection.
-
-    The edge pixel itself is not repeated, as in `numpy.pad(mode="reflect")`.
-
-    Shapes:
-        images (B, H, W, C), dy and dx (B,) -> (B, H, W, C).
+    """Cut a window of the original size out of each picture padded by reflection, as `numpy.pad(mode="reflect")` does.
 
     Args:
-        images: Pictures of any dtype.
-        dy, dx: Row and column of the padded picture where the window starts, int32, 0 to 2 * padding.
-        padding: Pixels added on each side, fewer than height and width.
+        images: (B, H, W, C).
+        dy, dx: row and column of the padded picture where the window starts, int32 (B,), 0 to 2 * padding.
+        padding: pixels added on each side, fewer than height and width.
     """
     batch, height, width, channels = tf.unstack(tf.shape(images))
-    rows = _reflect(dy[:, None] + tf.range(height) - padding, height)  # (B, H)
-    columns = _reflect(dx[:, None] + tf.range(width) - padding, width)  # (B, W)
+    rows, columns = (  # (B, H) and (B, W)
+        (side - 1) - tf.abs((side - 1) - tf.abs(start[:, None] + tf.range(side) - padding))
+        for start, side in ((dy, height), (dx, width))
+    )
     rows += tf.range(batch)[:, None] * height
     pixels = rows[:, :, None] * width + columns[:, None, :]  # (B, H, W)
     # One lookup of whole pixels: XLA turns it into a single loop, several times faster than a lookup per axis.
@@ -39,40 +35,22 @@ def flip(images, mask):
 def cutout(images, top, left, size, fill=0.0):
     """Paint over one square of each picture.
 
-    Shapes:
-        images (B, H, W, C), top and left (B,), fill () or (C,) -> (B, H, W, C).
-
     Args:
-        images: Pictures of any dtype.
-        top, left: First row and column of the square, int32.
-        size: Side of the square in pixels.
-        fill: Value painted, for all channels or for each. Rounded to a whole number for integer pictures.
-
-    Raises:
-        ValueError: If the dtype of `images` cannot hold `fill`.
+        images: (B, H, W, C).
+        top, left: first row and column of the square, int32 (B,).
+        size: side of the square in pixels.
+        fill: value painted, for all channels or for each, which the pictures' dtype must hold; rounded for integers.
     """
-    rows = _inside(tf.range(tf.shape(images)[1]), top, size)  # (B, H)
-    columns = _inside(tf.range(tf.shape(images)[2]), left, size)  # (B, W)
-    square = rows[:, :, None] & columns[:, None, :]  # (B, H, W)
-    return tf.where(square[..., None], _paint(fill, images.dtype), images)
-
-
-def _reflect(index, size):
-    return (size - 1) - tf.abs((size - 1) - tf.abs(index))
-
-
-def _inside(index, start, size):
-    # As unsigned numbers, those before the start are large: one comparison a pixel instead of two.
-    return tf.bitcast(index - start[:, None], tf.uint32) < tf.constant(size, tf.uint32)
-
-
-def _paint(fill, dtype):
-    fill = np.asarray(fill, np.float64)
+    dtype, fill = images.dtype, np.asarray(fill, np.float64)
     if dtype.is_integer:
         fill = np.rint(fill)
         if fill.min() < dtype.min or fill.max() > dtype.max:
-            raise ValueError(
-                f"Pictures of dtype {dtype.name} cannot hold the fill: give values from {dtype.min} to {dtype.max}. "
-                f"Received: fill={fill.tolist()}"
-            )
-    return tf.constant(fill, dtype)
+            limits = f"{dtype.name} cannot hold the fill: give values from {dtype.min} to {dtype.max}"
+            raise ValueError(f"Pictures of dtype {limits}. Received: fill={fill.tolist()}")
+    rows, columns = (  # (B, H) and (B, W)
+        # As unsigned numbers, those before the start are large: one comparison a pixel instead of two.
+        tf.bitcast(tf.range(tf.shape(images)[axis]) - start[:, None], tf.uint32) < size
+        for axis, start in ((1, top), (2, left))
+    )
+    square = rows[:, :, None] & columns[:, None, :]  # (B, H, W)
+    return tf.where(square[..., None], tf.constant(fill, dtype), images)

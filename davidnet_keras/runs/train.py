@@ -22,8 +22,7 @@ from davidnet_callbacks import (
     plot_schedule,
 )
 from davidnet_keras.data import datasets
-from davidnet_keras.data.alternating_flip import AlternatingFlip
-from davidnet_keras.data.augmentation import Augmentation, Cutout, RandomCrop, RandomFlip
+from davidnet_keras.data.augmentation import AlternatingFlip, Augmentation, Cutout, RandomCrop, RandomFlip
 from davidnet_keras.data.pipeline import steps_per_epoch, test_dataset, train_dataset
 from davidnet_keras.kernels.devices import deterministic_ops
 from davidnet_keras.models.build import new_model

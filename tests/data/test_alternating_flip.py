@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 from davidnet_keras import Recipe, UserError
-from davidnet_keras.data.alternating_flip import AlternatingFlip
-from davidnet_keras.data.augmentation import Augmentation, Normalization, RandomCrop, RandomFlip
+from davidnet_keras.data.augmentation import AlternatingFlip, Augmentation, RandomCrop, RandomFlip
 from davidnet_keras.data.pipeline import steps_per_epoch, train_dataset
 from davidnet_keras.data.random_batch_layer import BatchOrigin
+from davidnet_keras.layers.normalization import Normalization
 
 N = 22
 

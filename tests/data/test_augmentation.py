@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from davidnet_keras.data.augmentation import Augmentation, Cutout, RandomBatchLayer, RandomCrop, RandomFlip
+from davidnet_keras.data.augmentation import Augmentation, Cutout, RandomCrop, RandomFlip
+from davidnet_keras.data.random_batch_layer import RandomBatchLayer
 from davidnet_keras.kernels.image_ops import crop, cutout
 from davidnet_keras.kernels.random import fold_seed
 

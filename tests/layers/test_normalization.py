@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from davidnet_keras.data.augmentation import Normalization
+from davidnet_keras.layers.normalization import Normalization
 
 
 def pictures(count=50, dtype="uint8"):
