@@ -6,7 +6,7 @@ import importlib
 _NAMES = {
     "data.augmentation": ("AlternatingFlip", "Augmentation", "Cutout", "RandomCrop", "RandomFlip"),
     "data.cifar": ("load_cifar10", "load_cifar100"),
-    "data.datasets": ("CIFAR100_CLASSES", "CIFAR100_COARSE_CLASSES", "CIFAR10_CLASSES", "SHAPES_CLASSES"),
+    "data.class_names": ("CIFAR100_CLASSES", "CIFAR100_COARSE_CLASSES", "CIFAR10_CLASSES", "SHAPES_CLASSES"),
     "data.pictures": ("read_picture",),
     "data.pipeline": ("steps_per_epoch", "test_dataset", "train_dataset"),
     "data.random_batch_layer": ("BatchOrigin", "RandomBatchLayer"),
@@ -44,7 +44,15 @@ _NAMES = {
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_HOMES)
 # Modules that need no TensorFlow.
-_PORTABLE = ("data.cifar", "data.datasets", "data.pictures", "data.shapes", "errors", "kernels.environment", "recipe")
+_PORTABLE = (
+    "data.cifar",
+    "data.class_names",
+    "data.pictures",
+    "data.shapes",
+    "errors",
+    "kernels.environment",
+    "recipe",
+)
 
 
 def __getattr__(name: str) -> object:

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import filelock
 
+from davidnet_keras.data.aligned import Arrays
 from davidnet_keras.data.cifar_files import Layout, read_files
-from davidnet_keras.data.datasets import CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_COARSE_CLASSES, Arrays
 from davidnet_keras.errors import DataError
-
-__all__ = ["CIFAR10_CLASSES", "CIFAR100_CLASSES", "CIFAR100_COARSE_CLASSES", "load_cifar10", "load_cifar100"]
 
 CIFAR10 = Layout(
     folder="cifar-10-batches-py",
@@ -43,8 +41,8 @@ def load_cifar10(data_dir: str | os.PathLike | None = None) -> Arrays:
     Args:
         data_dir: a folder that is or holds `cifar-10-batches-py/` or the binary version's `cifar-10-batches-bin/`, or
             holds `cifar-10-python.tar.gz` or `cifar-10-binary.tar.gz`; or such an archive itself, as .tar.gz or .tar.
-            Nothing is written there. Default: what `keras.datasets` or an earlier call left in the Keras cache; the
-            archive, 170 MB, is downloaded into it where there is nothing.
+            Nothing is written there. Default: what `keras.datasets` or an earlier call left in the Keras cache, or
+            else a download of 170 MB into it.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`. A `train_dataset` or `test_dataset` made from them holds no copy: do not
@@ -59,16 +57,12 @@ def load_cifar10(data_dir: str | os.PathLike | None = None) -> Arrays:
 
 
 def load_cifar100(data_dir: str | os.PathLike | None = None, label_mode: str = "fine") -> Arrays:
-    """Load CIFAR-100: 50,000 training and 10,000 test images.
-
-    Shapes: images (N, 32, 32, 3) `uint8`, labels (N,) `int64`.
+    """Load CIFAR-100 as `load_cifar10` loads CIFAR-10.
 
     Args:
-        data_dir: as for `load_cifar10`, with `cifar-100-python/` or `cifar-100-binary/`; the download is 169 MB.
+        data_dir: as for `load_cifar10`, with `cifar-100-python/` or `cifar-100-binary/`.
         label_mode: "fine" (default): the 100 classes `CIFAR100_CLASSES`; "coarse": the 20 superclasses
             `CIFAR100_COARSE_CLASSES`.
-
-    Returns, Source: as `load_cifar10`.
 
     Raises:
         DataError: as `load_cifar10`.
@@ -76,14 +70,33 @@ def load_cifar100(data_dir: str | os.PathLike | None = None, label_mode: str = "
     """
     if label_mode not in ("fine", "coarse"):
         raise ValueError(f"`label_mode` must be 'fine' or 'coarse'. Received: label_mode={label_mode!r}")
-    if label_mode == "fine":
-        return _load(CIFAR100, data_dir)
-    return _load(dataclasses.replace(CIFAR100, label_key="coarse_labels", classes=20), data_dir)
+    coarse = {"label_key": "coarse_labels", "classes": 20} if label_mode == "coarse" else {}
+    return _load(dataclasses.replace(CIFAR100, **coarse), data_dir)
+
+
+def is_cached(layout: Layout) -> bool:
+    """Whether Keras's cache has files of this data set."""
+    folders, archives = _kept_by_keras(layout, _cache())
+    return any(path.exists() for path in folders + archives)
+
+
+def _cache():
+    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets"
+
+
+def _kept_by_keras(layout, cache):
+    """The folders and the archives that `keras.datasets` of Keras 2 or 3 leaves in its cache."""
+    target = cache / f"{layout.folder}-target"
+    folders = [cache / layout.folder, target / layout.folder]  # the first is also what unpacking by hand makes
+    return folders, [cache / f"{target.name}_archive", cache / f"{layout.folder}.tar.gz"]
 
 
 def _load(layout, data_dir):
     if data_dir is None:
-        return _load_cached(layout)
+        for folder in _kept_by_keras(layout, _cache())[0]:
+            with contextlib.suppress(DataError, OSError):  # absent or incomplete; the archive has a checksum
+                return read_files(layout, folder)
+        data_dir = _download(layout, _cache())
     path = Path(data_dir).expanduser()
     try:
         return read_files(layout, _locate(layout, path))
@@ -97,71 +110,33 @@ def _locate(layout, path):
         return path
     if not path.is_dir():
         raise DataError(f"There is no {path}: {layout.takes}.")
+    folders, archives = _kept_by_keras(layout, path)
+    folders += [path / layout.folders[1]] + [path] * (path.name in layout.folders)
+    archives = [path / name for name in layout.archives] + archives
 
     def has_data(folder):
-        return any((folder / f"{name}{kind}").is_file() for name in layout.names for kind in ("", ".bin"))
+        return any((folder / name).is_file() for name in layout.files)
 
-    named = [path] if path.name in layout.folders else []
-    for folder in (*_unpacked(layout, path), path / layout.folders[1], *named):
-        if has_data(folder):
-            return folder
-    for archive in (*(path / name for name in layout.archives), *_cached_archives(layout, path)):
-        if archive.is_file():
-            return archive
-    if has_data(path):  # the last, since CIFAR-100's files are called train and test
-        return path
+    # `path` comes last, since CIFAR-100's files are called train and test.
+    for place in (*filter(has_data, folders), *filter(Path.is_file, archives), *filter(has_data, [path])):
+        return place
     raise DataError(
         f"{path} holds neither {layout.folder} with its data files nor {layout.archive}: "
         f"name the folder that does, or download {layout.url} into it."
     )
 
 
-def _unpacked(layout, cache):
-    """Where keras.datasets unpacks: Keras 2, then Keras 3. The first is also what unpacking by hand makes."""
-    return cache / layout.folder, cache / f"{layout.folder}-target" / layout.folder
-
-
-def _cached_archives(layout, cache):
-    """Where keras.datasets keeps the archive: Keras 3, then Keras 2."""
-    return cache / f"{layout.folder}-target_archive", cache / f"{layout.folder}.tar.gz"
-
-
-def _cache():
-    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets"
-
-
-def is_cached(layout):
-    """Whether Keras's cache has files of this data set."""
-    return any(path.exists() for path in (*_unpacked(layout, _cache()), *_cached_archives(layout, _cache())))
-
-
-def _load_cached(layout):
-    cache = _cache()
-    for folder in _unpacked(layout, cache):
-        try:
-            return read_files(layout, folder)
-        except (DataError, OSError):
-            continue  # absent or incomplete; the archive has a checksum
-    return _load(layout, _download(layout, cache))
-
-
-def _locked(path):
-    """A lock against other processes, since Keras overwrites a file that another one is downloading."""
-    try:
-        return filelock.FileLock(path).acquire()
-    except OSError:  # a folder that cannot be written: nothing is downloaded into it
-        return contextlib.nullcontext()
-
-
 def _download(layout, cache):
     """Download the archive into the Keras cache, unless it is there with the right SHA-256."""
     import keras  # here, so that reading a folder does not wait for the backend
 
-    names = [path.name for path in _cached_archives(layout, cache)]
+    names = [path.name for path in _kept_by_keras(layout, cache)[1]]
     name = next((name for name in names if (cache / name).is_file()), names[0])
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / f"{name}.lock"):
+        with contextlib.ExitStack() as lock:  # since Keras overwrites a file that another process is downloading
+            with contextlib.suppress(OSError):  # a folder that cannot be written: nothing is downloaded into it
+                lock.enter_context(filelock.FileLock(cache / f"{name}.lock"))
             return keras.utils.get_file(name, layout.url, file_hash=layout.sha256, hash_algorithm="sha256")
     except Exception as error:  # get_file raises plain Exception when the network fails
         raise DataError(

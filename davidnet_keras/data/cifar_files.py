@@ -5,10 +5,11 @@ import pickle
 import tarfile
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from davidnet_keras.data.aligned import aligned_empty
+from davidnet_keras.data.aligned import Arrays, aligned_empty
 from davidnet_keras.data.pickles import read_pickle
 from davidnet_keras.errors import DataError
 
@@ -32,8 +33,8 @@ class Layout:
     images: tuple[int, int] = (50_000, 10_000)  # training, test
 
     @property
-    def names(self):
-        return self.train + self.test
+    def files(self):
+        return [name + kind for name in self.train + self.test for kind in ("", ".bin")]
 
     @property
     def folders(self):
@@ -62,71 +63,135 @@ class Layout:
         return 2 * PIXELS * sum(self.images) + (16 << 20)
 
 
-def read_files(layout, path):
-    """Read one folder or archive.
-
-    Args:
-        layout: `Layout` of the data set.
-        path: `Path` of the folder that holds the data files, or of the archive, which is never unpacked to disk.
-
-    Returns:
-        `(x_train, y_train), (x_test, y_test)`, `uint8` (N, 32, 32, 3) and `int64` (N,).
+def read_files(layout: Layout, path: Path) -> Arrays:
+    """Read the folder that holds the data files, or their archive, which is never unpacked to disk.
 
     Raises:
         DataError: a file is missing, damaged, malicious or not of this data set.
         OSError: a file cannot be read.
     """
-    counted = zip((layout.train, layout.test), layout.images, strict=True)
-    splits = [_Split(layout, names, count) for names, count in counted]
-    by_name = {name + kind: split for split in splits for name in split.missing for kind in ("", ".bin")}
-    read = _read_folder if path.is_dir() else _read_archive
-    read(layout, path, by_name)
-    for split in splits:
-        if split.missing:
-            raise DataError(f"{split.missing[0]} is missing from {path}: take it, or all, from {layout.url}.")
-    return tuple((split.x, split.y) for split in splits)
+    reader = _Reader(layout)
+    if path.is_dir():
+        reader.read_folder(path)
+    else:
+        reader.read_archive(path)
+    if reader.missing:
+        raise DataError(f"{reader.missing[0]} is missing from {path}: take it, or all, from {layout.url}.")
+    return reader.arrays
 
 
-def _read_folder(layout, folder, by_name):
-    for name, split in by_name.items():
-        path = folder / name
-        if not path.exists() or name.removesuffix(".bin") not in split.missing:
-            continue
-        if not path.is_file():
-            raise DataError(f"{path} is not a file: put the one of that name from {layout.archive} in its place.")
-        with path.open("rb") as file:
-            split.add(name, file, path.stat().st_size, path)
+class _Reader:
+    """The arrays of a data set, allocated once and filled file by file, in any order."""
+
+    def __init__(self, layout):
+        self.layout, self.parts = layout, {}
+        # Aligned, so that a data set made from them holds no copy.
+        self.arrays = tuple(
+            (aligned_empty((n, 32, 32, 3), np.uint8), aligned_empty(n, np.int64)) for n in layout.images
+        )
+        for (x, y), names in zip(self.arrays, (layout.train, layout.test), strict=True):
+            self.parts.update(
+                zip(names, zip(np.split(x, len(names)), np.split(y, len(names)), strict=True), strict=True)
+            )
+        self.missing = list(self.parts)
+
+    def read_folder(self, folder):
+        for name in self.layout.files:
+            path = folder / name
+            if not path.exists() or name.removesuffix(".bin") not in self.missing:
+                continue
+            if not path.is_file():
+                raise DataError(f"{path} is not a file: put the one of that name from {self.layout.archive} there.")
+            with path.open("rb") as file:
+                self._add(name, file, path.stat().st_size, path)
+
+    def read_archive(self, archive):
+        layout = self.layout
+        if archive.name in layout.files:
+            raise DataError(f"{archive} is one of {len(self.parts)} files: name the folder that holds them all.")
+        try:
+            with archive.open("rb") as file:
+                content = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file
+                limited = _Limited(content, layout.size_limit)
+                with tarfile.open(fileobj=limited, mode="r|", bufsize=1 << 18) as tar:
+                    self._read_members(tar, archive)
+                while limited.read(1 << 20):
+                    pass  # to the end, where gzip keeps its checksum
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(
+                f"{archive} is not a whole {layout.archive} ({error}): {layout.takes}; it comes from {layout.url}."
+            ) from error
+
+    def _read_members(self, tar, archive):
+        for number, member in enumerate(tar):
+            if number == MAX_MEMBERS:
+                raise tarfile.ReadError(f"it has more than {MAX_MEMBERS} members")
+            folder, _, name = member.name.removeprefix("./").partition("/")
+            # Only these exact names count. Whatever else is in there, wherever it points, is skipped.
+            if name not in self.layout.files or folder not in self.layout.folders:
+                continue
+            where = f"{member.name} in {archive}"
+            if not member.isreg():
+                raise DataError(f"{where} is not a regular file: download {self.layout.url} again.")
+            self._add(name, tar.extractfile(member), member.size, where)
+
+    def _add(self, file_name, file, size, where):
+        """Read, check and place one file of `size` bytes."""
+        name, layout = file_name.removesuffix(".bin"), self.layout
+        x, y = self.parts[name]
+        try:
+            if name not in self.missing:
+                raise _Unfit("it is there twice")
+            if size == 0:
+                raise pickle.UnpicklingError("it is empty")
+            if size > layout.size_limit:
+                raise _Unfit("it is larger than the whole data set")
+            if file.peek(2)[:2] == GZIP:
+                raise _Unfit("it is packed by gzip")
+            batch = read_pickle(file, size) if name == file_name else _read_binary(file.read(size), layout, len(y))
+            data, labels = _checked(batch, layout, len(y))
+        except pickle.UnpicklingError as error:
+            remedy = "" if isinstance(error, _Unfit) else f"take the one from {layout.url}; "
+            raise DataError(
+                f"{where} cannot be used, {error}: {remedy}a file of yours must hold a pickled dictionary of 'data', "
+                f"uint8 {(len(y), PIXELS)}, and '{layout.label_key}', a list of {len(y):,} integers from 0 to "
+                f"{layout.classes - 1}; other arrays go to train_dataset(x, y) as they are."
+            ) from error
+        for channel, plane in enumerate(data.reshape(-1, 3, 32, 32).swapaxes(0, 1)):
+            x[..., channel] = plane  # ten times faster than one transposed copy
+        y[:] = labels
+        self.missing.remove(name)
 
 
-def _read_archive(layout, archive, by_name):
-    if archive.name in by_name:
-        raise DataError(f"{archive} is one of {len(layout.names)} files: name the folder that holds them all.")
-    try:
-        with archive.open("rb") as file:
-            content = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file
-            limited = _Limited(content, layout.size_limit)
-            with tarfile.open(fileobj=limited, mode="r|", bufsize=1 << 18) as tar:
-                _read_members(layout, tar, archive, by_name)
-            while limited.read(1 << 20):
-                pass  # to the end, where gzip keeps its checksum
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{archive} is not a whole {layout.archive} ({error}): {layout.takes}; it comes from {layout.url}."
-        ) from error
+def _read_binary(content, layout, rows):
+    """The batch of a file of the binary version: for each picture a byte for each label, then its pixels."""
+    keys = layout.label_keys
+    size = rows * (len(keys) + PIXELS)
+    if len(content) != size:
+        raise pickle.UnpicklingError(f"it has {len(content):,} bytes and not {size:,}")
+    records = np.frombuffer(content, np.uint8).reshape(rows, -1)
+    return {"data": records[:, len(keys) :], **dict(zip(keys, records.T, strict=False))}
 
 
-def _read_members(layout, tar, archive, by_name):
-    for number, member in enumerate(tar):
-        if number == MAX_MEMBERS:
-            raise tarfile.ReadError(f"it has more than {MAX_MEMBERS} members")
-        folder, _, name = member.name.removeprefix("./").partition("/")
-        # Only these exact names count. Whatever else is in there, wherever it points, is skipped.
-        if name not in by_name or folder not in layout.folders:
-            continue
-        where = f"{member.name} in {archive}"
-        if not member.isreg():
-            raise DataError(f"{where} is not a regular file: download {layout.url} again.")
-        by_name[name].add(name, tar.extractfile(member), member.size, where)
+def _checked(batch, layout, rows):
+    """The pixels and the labels of a batch."""
+    data, key = batch.get("data"), layout.label_key
+    labels = batch.get(key)
+    if isinstance(labels, np.ndarray):
+        labels = labels.tolist()
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
+        raise _Unfit(f"its 'data' is {getattr(data, 'dtype', 'no array')} and not an array of uint8")
+    if data.shape != (rows, PIXELS):
+        raise _Unfit(f"its 'data' has shape {data.shape} and not {(rows, PIXELS)}")
+    if not isinstance(labels, list) or len(labels) != rows:
+        raise _Unfit(f"its '{key}' are not a list of {rows:,} labels")
+    if not all(type(label) is int and 0 <= label < layout.classes for label in labels):
+        raise _Unfit(f"its '{key}' are not all integers from 0 to {layout.classes - 1}")
+    return data, labels
+
+
+class _Unfit(pickle.UnpicklingError):
+    """Why a file that can be read cannot be used."""
 
 
 class _Limited:
@@ -141,77 +206,3 @@ class _Limited:
         if self.left < 0:
             raise tarfile.ReadError("it unpacks to far more than the data set")
         return content
-
-
-class _Split:
-    """The arrays of one split, allocated once and filled file by file, in any order."""
-
-    def __init__(self, layout, names, count):
-        self.layout, self.names, self.missing = layout, names, list(names)
-        self.rows = count // len(names)
-        self.x = aligned_empty((count, 32, 32, 3), np.uint8)  # a data set then holds it without a copy
-        self.y = aligned_empty(count, np.int64)
-
-    def add(self, name, file, size, where):
-        """Read, check and place one file of `size` bytes."""
-        name, binary = name.removesuffix(".bin"), name.endswith(".bin")
-        try:
-            if name not in self.missing:
-                raise _Unfit("it is there twice")
-            if size == 0:
-                raise pickle.UnpicklingError("it is empty")
-            if size > self.layout.size_limit:
-                raise _Unfit("it is larger than the whole data set")
-            if file.peek(2)[:2] == GZIP:
-                raise _Unfit("it is packed by gzip")
-            batch = self._read_binary(file.read(size)) if binary else read_pickle(file, size)
-            data, labels = self._checked_data(batch), self._checked_labels(batch)
-        except pickle.UnpicklingError as error:
-            raise DataError(
-                f"{where} cannot be used, {error}: take the one from {self.layout.url}; {self._expected()}."
-            ) from error
-        except _Unfit as error:
-            raise DataError(f"{where} cannot be used, {error}: {self._expected()}.") from error
-        rows = slice(self.names.index(name) * self.rows, (self.names.index(name) + 1) * self.rows)
-        for channel, plane in enumerate(data.reshape(-1, 3, 32, 32).swapaxes(0, 1)):
-            self.x[rows, :, :, channel] = plane  # ten times faster than one transposed copy
-        self.y[rows] = labels
-        self.missing.remove(name)
-
-    def _expected(self):
-        return (
-            f"a file of yours must hold a pickled dictionary of 'data', uint8 {(self.rows, PIXELS)}, and "
-            f"'{self.layout.label_key}', a list of {self.rows:,} integers from 0 to {self.layout.classes - 1}; "
-            "arrays of other sizes or with other classes go to train_dataset(x, y) as they are"
-        )
-
-    def _read_binary(self, content):
-        """The batch of a file of the binary version: for each picture a byte for each label, then its pixels."""
-        keys = self.layout.label_keys
-        if len(content) != self.rows * (len(keys) + PIXELS):
-            raise pickle.UnpicklingError(f"it has {len(content):,} bytes and not {self.rows * (len(keys) + PIXELS):,}")
-        records = np.frombuffer(content, np.uint8).reshape(self.rows, -1)
-        return {"data": records[:, len(keys) :], **dict(zip(keys, records.T, strict=False))}
-
-    def _checked_data(self, batch):
-        data = batch.get("data")
-        if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
-            raise _Unfit(f"its 'data' is {getattr(data, 'dtype', 'no array')} and not an array of uint8")
-        if data.shape != (self.rows, PIXELS):
-            raise _Unfit(f"its 'data' has shape {data.shape} and not {(self.rows, PIXELS)}")
-        return data
-
-    def _checked_labels(self, batch):
-        key, classes = self.layout.label_key, self.layout.classes
-        labels = batch.get(key)
-        if isinstance(labels, np.ndarray):
-            labels = labels.tolist()
-        if not isinstance(labels, list) or len(labels) != self.rows:
-            raise _Unfit(f"its '{key}' are not a list of {self.rows:,} labels")
-        if not all(type(label) is int and 0 <= label < classes for label in labels):
-            raise _Unfit(f"its '{key}' are not all integers from 0 to {classes - 1}")
-        return labels
-
-
-class _Unfit(Exception):
-    """Why a file that can be read cannot be used, as a clause."""

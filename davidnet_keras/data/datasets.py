@@ -1,82 +1,31 @@
-"""The list of data sets: their classes, and how each is loaded. It needs no NumPy until something is loaded."""
+"""The data sets by name: their classes, and how each is loaded. The names alone need no NumPy."""
 
-import dataclasses
-import functools
 import os
 import zlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from davidnet_keras.data.class_names import CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_COARSE_CLASSES, SHAPES_CLASSES
 from davidnet_keras.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from davidnet_keras.data.aligned import Arrays
 
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_CIFAR100_NAMES = """
-apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
-caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
-forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
-mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
-possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
-sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
-willow_tree wolf woman worm
-"""
-CIFAR100_CLASSES = tuple(_CIFAR100_NAMES.split())  # the fine labels, in alphabetical order
-_COARSE_NAMES = """
-aquatic_mammals fish flowers food_containers fruit_and_vegetables household_electrical_devices household_furniture
-insects large_carnivores large_man-made_outdoor_things large_natural_outdoor_scenes large_omnivores_and_herbivores
-medium_mammals non-insect_invertebrates people reptiles small_mammals trees vehicles_1 vehicles_2
-"""
-CIFAR100_COARSE_CLASSES = tuple(_COARSE_NAMES.split())
-SHAPES_CLASSES = ("circle", "square", "triangle", "star", "heart", "crescent", "cross", "arrow", "flower", "drop")
-
-
-Arrays: TypeAlias = "tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]"
-
-
-def _cifar10(data_dir):
-    from davidnet_keras.data import cifar
-
-    return cifar.load_cifar10(data_dir)
-
-
-def _cifar100(data_dir, label_mode="fine"):
-    from davidnet_keras.data import cifar
-
-    return cifar.load_cifar100(data_dir, label_mode)
-
-
-def _shapes(data_dir):
-    from davidnet_keras.data import shapes
-
-    return shapes.load_shapes()
-
-
-@dataclasses.dataclass(frozen=True)
-class DataSet:
-    """Names of the classes, in the order of their labels, and the function of `data_dir` that returns the arrays."""
-
-    class_names: tuple[str, ...]
-    load: Callable
-
-
-DATASETS = {
-    "cifar10": DataSet(CIFAR10_CLASSES, _cifar10),
-    "cifar100": DataSet(CIFAR100_CLASSES, _cifar100),
-    "cifar100-coarse": DataSet(CIFAR100_COARSE_CLASSES, functools.partial(_cifar100, label_mode="coarse")),
-    "shapes": DataSet(SHAPES_CLASSES, _shapes),
+_CLASS_NAMES = {
+    "cifar10": CIFAR10_CLASSES,
+    "cifar100": CIFAR100_CLASSES,
+    "cifar100-coarse": CIFAR100_COARSE_CLASSES,
+    "shapes": SHAPES_CLASSES,
 }
 
 
 def names() -> tuple[str, ...]:
     """The data sets that a run can be trained on."""
-    return tuple(DATASETS)
+    return tuple(_CLASS_NAMES)
 
 
 def check_name(name: str) -> None:
     """Raise UserError for a data set that is not in the list."""
-    if name not in names():
+    if name not in _CLASS_NAMES:
         raise UserError(f"There is no such data set; choose {', '.join(names())}. Received: dataset={name!r}")
 
 
@@ -91,33 +40,38 @@ def with_labels(name: str, labels: str) -> str:
 
 def class_names(name: str) -> tuple[str, ...]:
     """Names of a data set's classes, in the order of their labels."""
-    return DATASETS[name].class_names
+    return _CLASS_NAMES[name]
 
 
 def num_classes(name: str) -> int:
     """Number of a data set's classes."""
-    return len(class_names(name))
+    return len(_CLASS_NAMES[name])
 
 
-def load(name: str, data_dir: str | os.PathLike | None = None) -> Arrays:
+def load(name: str, data_dir: str | os.PathLike | None = None) -> "Arrays":
     """Load a data set by name: `((x_train, y_train), (x_test, y_test))`.
 
     Raises:
         UserError: there is no such data set, or its files cannot be used.
     """
+    from davidnet_keras.data import cifar, shapes
+
     check_name(name)
-    return DATASETS[name].load(data_dir)
+    if name == "shapes":
+        return shapes.load_shapes()
+    if name == "cifar10":
+        return cifar.load_cifar10(data_dir)
+    return cifar.load_cifar100(data_dir, "coarse" if name == "cifar100-coarse" else "fine")
 
 
 def is_cached(name: str) -> bool:
     """Whether `load` finds the data set without a `data_dir` and without a download."""
     from davidnet_keras.data import cifar
 
-    layout = getattr(cifar, name.partition("-")[0].upper(), None)  # None: the data set is drawn
-    return layout is None or cifar.is_cached(layout)
+    return name == "shapes" or cifar.is_cached(cifar.CIFAR10 if name == "cifar10" else cifar.CIFAR100)
 
 
-def held_out(data: Arrays, count: int) -> Arrays:
+def held_out(data: "Arrays", count: int) -> "Arrays":
     """Set training pictures aside as the test set, so that settings can be chosen without the real one.
 
     Args:
@@ -144,14 +98,14 @@ def held_out(data: Arrays, count: int) -> Arrays:
     return (take(x, kept), take(y, kept)), (take(x, out), take(y, out))
 
 
-def check_batch_size(batch_size: int, data: Arrays) -> None:
+def check_batch_size(batch_size: int, data: "Arrays") -> None:
     """Raise UserError for a batch larger than the training set: rate and decay would be scaled for absent pictures."""
     pictures = len(data[0][0])
     if batch_size > pictures:
         raise UserError(f"The batch size {batch_size} is more than the {pictures} training pictures; lower it.")
 
 
-def fingerprint(data: Arrays) -> dict[str, int | str]:
+def fingerprint(data: "Arrays") -> dict[str, int | str]:
     """Sizes and checksum that identify the pictures and labels of a data set."""
     import numpy as np
 

@@ -3,42 +3,38 @@
 import math
 import pickle
 import struct
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
 MAX_READS = 1_500_000  # of an opcode or its argument; the largest official file, CIFAR-100's, takes about 500,000
 _PLAIN_DTYPES = frozenset(("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"))
-_DATA_OPCODES = """
-PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE FLOAT BINFLOAT INT BININT BININT1 BININT2 LONG LONG1
-BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
-EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS
-PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD
+_OPCODE_NAMES = """
+PROTO STOP MARK NONE NEWTRUE NEWFALSE FLOAT BINFLOAT INT BININT BININT1 BININT2 LONG LONG1
+BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
+EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT
+PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE
 """
+_DATA_OPCODES = [getattr(pickle, name)[0] for name in _OPCODE_NAMES.split()]
 
 
-def read_pickle(file, size: int) -> dict[str, Any]:
-    """Read a pickled dictionary of numbers, strings, lists and NumPy arrays from untrusted bytes.
+def read_pickle(file: BinaryIO, size: int) -> dict[str, Any]:
+    """Read a pickled dictionary of numbers, strings, lists and NumPy arrays from at most `size` untrusted bytes.
 
     A strict `find_class` is not enough: in the C unpickler one memo index can take all memory and a deeply nested key
     overflows the stack, and NumPy's own `__setstate__` trusts a hostile dtype. So this is the standard library's
     unpickler in Python, limited to the opcodes of plain data, and arrays are built here from their bytes.
 
-    Args:
-        file: binary file of `size` bytes, pickled by any protocol. Strings of Python 2 come back as `bytes`.
-        size: limit of what is read.
-
     Returns:
-        The dictionary, its top-level keys as `str`; arrays are read-only.
+        The dictionary, its top-level keys as `str`; arrays are read-only, strings of Python 2 are `bytes`.
 
     Raises:
         pickle.UnpicklingError: the file is damaged, or asks for more than plain data needs.
     """
-    errors = (EOFError, IndexError, KeyError, TypeError, AttributeError, ValueError, OverflowError, struct.error)
     try:
         result = _Unpickler(_Source(file, size)).load()
-    except errors as error:
-        raise pickle.UnpicklingError("it is not a whole pickle file") from error
+    except (EOFError, LookupError, TypeError, AttributeError, ValueError, OverflowError, struct.error) as error:
+        raise pickle.UnpicklingError("it is not a whole pickle file of plain data") from error
     if type(result) is not dict:
         raise pickle.UnpicklingError("it does not hold a dictionary")
     return {_text(key): value.array if isinstance(value, _Array) else value for key, value in result.items()}
@@ -76,17 +72,16 @@ class _DType:
     """Stands in for `numpy.dtype(code)`; the byte order comes later, as its state."""
 
     def __init__(self, code, *_flags):
-        code = _text(code)
-        if code not in _PLAIN_DTYPES:
-            raise pickle.UnpicklingError(f"it holds an array of type {code[:20]!r} instead of numbers")
-        self.dtype = np.dtype(code)
+        if _text(code) not in _PLAIN_DTYPES:
+            raise pickle.UnpicklingError(f"it holds an array of type {_text(code)[:20]!r} instead of numbers")
+        self.dtype = np.dtype(_text(code))
 
     def set_state(self, state):
         self.dtype = self.dtype.newbyteorder(_text(state[1]))
 
 
 class _Array:
-    """Stands in for an array: first announced (`_reconstruct`), then filled by its state."""
+    """Stands in for an array: announced by the arguments of `_reconstruct`, then filled by its state."""
 
     def __init__(self, *_announcement):
         self.array = None
@@ -95,33 +90,16 @@ class _Array:
         _version, shape, dtype, fortran, content = state
         self.fill(content, dtype, shape, "F" if fortran else "C")
 
-    def fill(self, content, dtype, shape, order):
+    def fill(self, content, dtype, shape, order, *_axes):
         if len(shape) > 4 or not all(type(n) is int and n >= 0 for n in shape):
             raise pickle.UnpicklingError("it holds an array of an impossible shape")
         if math.prod(shape) * dtype.dtype.itemsize != len(content):
             raise pickle.UnpicklingError("it holds an array whose size does not match its shape")
-        self.array = np.frombuffer(content, dtype.dtype).reshape(shape, order=order)
+        self.array = np.frombuffer(content, dtype.dtype).reshape(shape, order=_text(order))
         return self
 
 
-def _from_buffer(content, dtype, shape, order, *_axes):
-    return _Array().fill(content, dtype, shape, _text(order))
-
-
-def _scalar(dtype, content):
-    return np.frombuffer(content, dtype.dtype, 1).item()
-
-
-class _Opcodes(dict):
-    def __missing__(self, opcode):
-        raise pickle.UnpicklingError(f"it uses opcode {opcode:#04x}, which no data file needs")
-
-
 class _Unpickler(pickle._Unpickler):  # private, but the only one whose opcodes can be chosen
-    dispatch: ClassVar = _Opcodes()
-    for _name in _DATA_OPCODES.split():
-        dispatch[getattr(pickle, _name)[0]] = pickle._Unpickler.dispatch[getattr(pickle, _name)[0]]
-
     def __init__(self, source):
         super().__init__(source, encoding="bytes")
         self.encodable = source.left  # characters that may still become bytes: a short file could repeat a long text
@@ -130,8 +108,8 @@ class _Unpickler(pickle._Unpickler):  # private, but the only one whose opcodes 
         makers = {
             "numpy.core.multiarray._reconstruct": _Array,
             "numpy.ndarray": _Array,
-            "numpy.core.numeric._frombuffer": _from_buffer,
-            "numpy.core.multiarray.scalar": _scalar,
+            "numpy.core.numeric._frombuffer": lambda *arguments: _Array().fill(*arguments),
+            "numpy.core.multiarray.scalar": lambda dtype, content: np.frombuffer(content, dtype.dtype, 1).item(),
             "numpy.dtype": _DType,
             "_codecs.encode": self.encode,  # how Python 3 writes bytes in protocols 0 to 2
         }
@@ -157,18 +135,12 @@ class _Unpickler(pickle._Unpickler):  # private, but the only one whose opcodes 
         self.append({})
         self.set_items(items)
 
-    def load_build(self):
-        state = self.stack.pop()
-        self.stack[-1].set_state(state)
-
-    def load_bytearray8(self):
-        self.append(self.read(struct.unpack("<Q", self.read(8))[0]))  # as bytes, and none before they are there
-
-    dispatch |= {
+    dispatch: ClassVar = {code: pickle._Unpickler.dispatch[code] for code in _DATA_OPCODES} | {
         pickle.FRAME[0]: lambda self: self.read(8),  # without frames every read is counted
         pickle.DICT[0]: load_dict,
         pickle.SETITEM[0]: lambda self: self.set_items([self.stack.pop(-2), self.stack.pop()]),
         pickle.SETITEMS[0]: lambda self: self.set_items(self.pop_mark()),
-        pickle.BUILD[0]: load_build,
-        pickle.BYTEARRAY8[0]: load_bytearray8,
+        pickle.BUILD[0]: lambda self: self.stack[-2].set_state(self.stack.pop()),
+        # As bytes, of which none are reserved before they are read.
+        pickle.BYTEARRAY8[0]: lambda self: self.append(self.read(struct.unpack("<Q", self.read(8))[0])),
     }

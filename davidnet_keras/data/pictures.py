@@ -16,21 +16,20 @@ from davidnet_keras.errors import UserError, whole_number
 
 MAX_PIXELS = 50_000_000  # by the file's own header, before anything is decoded: 0.2 GB as colours
 MAX_BYTES = 100_000_000  # of a file that is read whole, to leave out damaged metadata
-BACKGROUND = "white"  # what shows through where a picture is transparent
 # The formats of cameras and of the web. Of the others that Pillow knows, EPS would start another program.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "HEIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM", "ICO", "TGA")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-ORIENTATION, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 0x0112, 258, 262, 339  # the first of EXIF, the others of TIFF
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# How Pillow brings a PNG's values to 8 bits, but not its transparent colour.
+PNG_DEPTHS = {
+    "L;2": lambda grey: grey * 85,
+    "L;4": lambda grey: grey * 17,
+    "RGB;16B": lambda colour: tuple(channel >> 8 for channel in colour),
 }
+ORIENTATION, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 0x0112, 258, 262, 339  # the first of EXIF, the others of TIFF
+_TURNS = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
+TURNS = {number: Image.Transpose[name] for number, name in enumerate(_TURNS.split(), start=2)}  # by orientation
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def read_picture(path: str | os.PathLike, fit: str = "crop", size: int = 32) -> np.ndarray:
@@ -46,7 +45,7 @@ def read_picture(path: str | os.PathLike, fit: str = "crop", size: int = 32) -> 
         path: file in one of the formats `FORMATS`, of 50 million pixels at most. HEIF, which phones write as HEIC,
             needs the package pillow-heif.
         fit: "crop" (default): the square in the middle. "squash": the whole picture, its proportions changed.
-        size: side of the result in pixels. Default 32.
+        size: side of the result in pixels.
 
     Returns:
         uint8 array (size, size, 3).
@@ -60,16 +59,16 @@ def read_picture(path: str | os.PathLike, fit: str = "crop", size: int = 32) -> 
     size, path = whole_number("size", size, 1), Path(path)
     try:
         pixels, guessed_white = _read(path, fit, size)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large(path, "more pixels than Pillow takes") from None
     except UserError:
         raise
+    except _BOMBS:
+        raise _too_large(path, "more pixels than Pillow takes") from None
     except Image.UnidentifiedImageError:
         raise UserError(f"{path} is {_unknown(path)}.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({_one_line(error.strerror or error)}); save it anew.") from None
     except Exception as error:  # Pillow's decoders meet damage with almost anything: SyntaxError, struct.error, ...
-        raise UserError(f"{path} is damaged ({_one_line(error)}); save it anew.") from None
+        found = "cannot be read" if isinstance(error, OSError) else "is damaged"
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200] or type(error).__name__
+        raise UserError(f"{path} {found} ({reason}); save it anew.") from None
     if guessed_white:
         warnings.warn(f"{path} does not say which grey is white; {guessed_white:,} was taken.", stacklevel=2)
     return pixels
@@ -85,17 +84,15 @@ def _read(path, fit, size):
         warnings.simplefilter("ignore")  # what Pillow warns of, it reads
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(path, formats=_known_formats()) as image:
-                return _small_picture(path, image, fit, size)
-        except (UserError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+            return _small_picture(path, path, fit, size)
+        except (UserError, *_BOMBS):
             raise
         except Exception:
             content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
             bare = _without_metadata(content)
             if bare == content:
                 raise
-            with Image.open(io.BytesIO(bare), formats=_known_formats()) as image:
-                return _small_picture(path, image, fit, size)
+            return _small_picture(io.BytesIO(bare), path, fit, size)
 
 
 def _known_formats():
@@ -115,7 +112,7 @@ def _without_metadata(content):
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         kept, at = [content[:8]], 8
         while at + 12 <= len(content):
-            (length,), kind = struct.unpack_from(">I", content, at), content[at + 4 : at + 8]
+            length, kind = struct.unpack_from(">I4s", content, at)
             chunk = content[at : at + 12 + length]
             whole = zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
             # The first letter of what a decoder must know is a capital.
@@ -128,8 +125,8 @@ def _without_metadata(content):
         while at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != 0xDA:
             marker, length = struct.unpack_from(">xBH", content, at)
             start, least = needed.get(marker, (b"", 0))
-            is_metadata = 0xE0 <= marker <= 0xEF or marker == 0xFE
-            if not is_metadata or (start and content.startswith(start, at + 4) and length >= least):
+            whole = start and content.startswith(start, at + 4) and length >= least
+            if whole or marker not in (*range(0xE0, 0xF0), 0xFE):  # applications' segments and comments
                 kept.append(content[at : at + 2 + length])
             at += 2 + length
     elif content[4:12] in (b"ftypavif", b"ftypavis"):
@@ -137,58 +134,43 @@ def _without_metadata(content):
     return b"".join([*kept, content[at:]])
 
 
-def _small_picture(path, image, fit, size):
-    """(uint8 array of an opened, not yet decoded picture, the white level that was guessed or None)."""
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise _too_large(path, f"{width} x {height} pixels")
-    _scale_transparency(image)
-    tags = getattr(image, "tag_v2", {})
-    image.load()
-    turn = None
-    with contextlib.suppress(Exception):  # as if it had none
-        turn = TURNS.get(image.getexif().get(ORIENTATION))  # TIFF files are turned while they load, and lose the tag
-    side = min(width, height)
-    if fit == "crop" and width != height:
-        left, top = (width - side) // 2, (height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
-    guessed_white = None
-    if image.mode in DEEP_GREY and "transparency" not in image.info:
-        small, guessed_white = _eight_bits(image, tags, size)
-    elif image.has_transparency_data:
-        # Laying the small picture on the background costs less memory; resizing weighs colours by their opacity.
-        small = _resize(_with_alpha(image), size).convert("RGBA")
-        small = Image.alpha_composite(Image.new("RGBA", small.size, BACKGROUND), small)
-    else:
-        small = _resize(_converted(image, "RGB"), size)
-    small = small.transpose(turn) if turn is not None else small
-    return np.array(small.convert("RGB")), guessed_white
+def _small_picture(source, path, fit, size):
+    """(uint8 array of the picture in a file, the white level that was guessed or None)."""
+    with Image.open(source, formats=_known_formats()) as image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise _too_large(path, f"{width} x {height} pixels")
+        packed = image.tile[0].args if image.tile else None
+        if image.format == "PNG" and packed in PNG_DEPTHS and "transparency" in image.info:
+            image.info["transparency"] = PNG_DEPTHS[packed](image.info["transparency"])
+        tags = getattr(image, "tag_v2", {})
+        image.load()
+        turn = None
+        with contextlib.suppress(Exception):  # as if it had none
+            turn = TURNS.get(image.getexif().get(ORIENTATION))  # TIFF files are turned as they load, and lose the tag
+        if fit == "crop" and width != height:
+            side = min(width, height)
+            left, top = (width - side) // 2, (height - side) // 2
+            image = image.crop((left, top, left + side, top + side))
+        guessed_white = None
+        if image.mode in DEEP_GREY and "transparency" in image.info:
+            grey = np.asarray(image)
+            bands = grey >> 8, np.where(grey == image.info["transparency"], np.uint8(0), np.uint8(255))
+            image = Image.merge("LA", [Image.fromarray(band.astype(np.uint8)) for band in bands])
+        if image.mode in DEEP_GREY:
+            small, guessed_white = _eight_bits(image, tags, size)
+        elif image.has_transparency_data:
+            # Laying the small picture on white costs less memory; resizing weighs colours by their opacity.
+            small = _resized(image, "RGBA", size)
+            small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)
+        else:
+            small = _resized(image, "RGB", size)
+        small = small.transpose(turn) if turn is not None else small
+        return np.array(small.convert("RGB")), guessed_white
 
 
-def _scale_transparency(image):
-    """Bring a PNG's transparent colour to the depth that Pillow decodes it to."""
-    value, mode = image.info.get("transparency"), image.tile[0].args if image.tile else None
-    if image.format == "PNG" and value is not None:
-        if mode in ("L;2", "L;4"):
-            image.info["transparency"] = value * {"L;2": 85, "L;4": 17}[mode]
-        elif mode == "RGB;16B":
-            image.info["transparency"] = tuple(channel >> 8 for channel in value)
-
-
-def _with_alpha(image):
-    if image.mode not in DEEP_GREY:
-        return _converted(image, "RGBA")
-    grey = np.asarray(image)
-    opaque = (grey != image.info["transparency"]).astype(np.uint8) * 255
-    bands = [Image.fromarray(band) for band in ((grey >> 8).astype(np.uint8), opaque)]
-    return Image.merge("LA", bands)
-
-
-def _converted(image, mode):
-    return image if image.mode == mode else image.convert(mode)  # which copies even then
-
-
-def _resize(image, size):
+def _resized(image, mode, size):
+    image = image if image.mode == mode else image.convert(mode)  # which copies even then
     return image.resize((size, size), Image.Resampling.BICUBIC)
 
 
@@ -203,7 +185,7 @@ def _eight_bits(image, tags, size):
         white = 2 ** (bits - (kind == 2)) - 1
     else:
         white = _likely_white(image, (1, 255, 65_535) if image.mode == "F" else (65_535, 2**31 - 1))
-    grey = np.asarray(_resize(_converted(image, "F"), size))
+    grey = np.asarray(_resized(image, "F", size))
     if not np.isfinite(grey).all():
         raise ValueError("it holds values that are not finite")
     if tags.get(PHOTOMETRIC) == 0:  # white is 0
@@ -231,8 +213,3 @@ def _unknown(path):
 
 def _too_large(path, how):
     return UserError(f"{path} is too large ({how}; {MAX_PIXELS:,} are the limit); make it smaller first.")
-
-
-def _one_line(error):
-    """What an error says, short and on one line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

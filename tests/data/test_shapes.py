@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from davidnet_keras.data import shapes
-from davidnet_keras.data.outlines import distance_tables, outlines, signed_distance
-from davidnet_keras.data.shapes import SHAPES_CLASSES, load_shapes
+from davidnet_keras.data.shapes import SHAPES_CLASSES, distance_tables, load_shapes, outlines, signed_distance
 
 
 @pytest.fixture(autouse=True)
