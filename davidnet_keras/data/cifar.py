@@ -70,8 +70,9 @@ def load_cifar100(data_dir: str | os.PathLike | None = None, label_mode: str = "
     """
     if label_mode not in ("fine", "coarse"):
         raise ValueError(f"`label_mode` must be 'fine' or 'coarse'. Received: label_mode={label_mode!r}")
-    coarse = {"label_key": "coarse_labels", "classes": 20} if label_mode == "coarse" else {}
-    return _load(dataclasses.replace(CIFAR100, **coarse), data_dir)
+    if label_mode == "fine":
+        return _load(CIFAR100, data_dir)
+    return _load(dataclasses.replace(CIFAR100, label_key="coarse_labels", classes=20), data_dir)
 
 
 def is_cached(layout: Layout) -> bool:

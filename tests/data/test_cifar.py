@@ -147,5 +147,3 @@ def test_class_names():
     fine = datasets.CIFAR100_CLASSES
     assert len(set(datasets.CIFAR10_CLASSES)) == 10
     assert len(set(fine)) == 100 and list(fine) == sorted(fine)
-        datasets.CIFAR100_CLASSES
-    )
