@@ -54,11 +54,9 @@ def train_runs(
 ) -> Series:
     """Train a recipe n times in this process, with the seeds `recipe.seed` to `recipe.seed + n - 1`.
 
-    Each run is the one that `train` makes with its seed, to the bit if the recipe is deterministic, in a folder of its
-    own: `run_dir/seed-0` and so on. After each, `runs.json` holds the results so far with mean, standard deviation
-    (n - 1) and the 95 % interval of the mean, and `runs.png` shows the mean with a band. Keras's global state is
-    cleared between two runs (`keras.backend.clear_session`), so that memory does not grow; models made earlier still
-    work, but automatic names start anew.
+    Each run is the one that `train` makes with its seed, in its own folder: `run_dir/seed-0` and so on. After each,
+    `runs.json` holds the results so far with mean, standard deviation (n - 1) and 95 % interval, and `runs.png` shows
+    the mean with a band. Between two runs Keras's global state is cleared (`keras.backend.clear_session`).
 
     Args:
         recipe: settings of the first run. Default: the reference notebook's.
@@ -71,8 +69,7 @@ def train_runs(
         `Series(results, accuracy, accuracy_views, run_dir, tested)`; the models are in the runs' folders.
 
     Raises:
-        UserError, OSError: as `train`; finished runs stay, and `resume_runs` continues.
-        Interrupted: as `train`; the batch was finished and its run saved, and `resume_runs` continues.
+        UserError, OSError, Interrupted: as `train`; finished runs stay, and `resume_runs` continues.
 
     Example:
         train_runs(Recipe(epochs=5, batch_size=64), n=5, dataset="shapes").accuracy.interval
@@ -139,41 +136,37 @@ def check_resume(run_dir, change_recipe=False):
 
 def _train_missing(folder, recipe, plan, precision, callbacks, data_dir, progress):
     """Train the runs that are missing or unfinished, record each, and return the `Series`."""
+    from davidnet_keras.runs.resume import resume
+    from davidnet_keras.runs.train import train
+
     stop, seeds = StopSignals(announce=progress), range(recipe.seed, recipe.seed + plan["runs"])
-    results = {seed: _finished(folder.run(seed), seed) for seed in seeds if folder.run(seed).model.exists()}
+    runs = {seed: folder.run(seed) for seed in seeds}
+    results = {seed: _finished(run, seed) for seed, run in runs.items() if run.model.exists()}
     series = _record(folder, recipe, plan, results)
-    for number, seed in enumerate(seeds, 1):
+    common = {"data_dir": data_dir, "checkpoint_every": plan["checkpoint_every"], "progress": progress, "stop": stop}
+    for number, (seed, run) in enumerate(runs.items(), 1):
         if seed not in results:
             if stop.received is not None:  # it came when the run before was nearly finished
                 raise Interrupted(stop.received, f"{len(results)} of {len(seeds)} runs", folder.path, "resume_runs")
             if progress:
                 print(f"Run {number} of {len(seeds)}, seed {seed}")
-            options = {"callbacks": callbacks(seed) if callbacks else (), "progress": progress, "stop": stop}
-            options |= {"data_dir": data_dir, "checkpoint_every": plan["checkpoint_every"]}
-            _train_one(folder, dataclasses.replace(recipe, seed=seed, precision=precision), plan["dataset"], options)
-            del options  # the callbacks hold the model
+            one = dataclasses.replace(recipe, seed=seed, precision=precision)
+            try:  # the model and its callbacks are not kept: only the run's files remain
+                if run.recipe.exists():
+                    resume(run.path, callbacks=callbacks(seed) if callbacks else (), **common)
+                else:
+                    train(
+                        one, plan["dataset"], run_dir=run.path, callbacks=callbacks(seed) if callbacks else (), **common
+                    )
+            except Interrupted as interrupt:
+                reached = f"{interrupt.progress} of seed {seed}"
+                raise Interrupted(interrupt.signal_number, reached, folder.path, "resume_runs") from None
             _forget_models()
-            results[seed] = _finished(folder.run(seed), seed)
+            results[seed] = _finished(run, seed)
             series = _record(folder, recipe, plan, results)
         if progress:
             print(run_in_words(results[seed], recipe.tested_on))
     return series
-
-
-def _train_one(folder, recipe, dataset, options):
-    """Train one run, or resume it; only its files remain."""
-    from davidnet_keras.runs.resume import resume
-    from davidnet_keras.runs.train import train
-
-    run = folder.run(recipe.seed)
-    try:
-        if run.recipe.exists():
-            resume(run.path, **options)
-        else:
-            train(recipe, dataset, run_dir=run.path, **options)
-    except Interrupted as interrupt:
-        reached = f"{interrupt.progress} of seed {recipe.seed}"
-        raise Interrupted(interrupt.signal_number, reached, folder.path, "resume_runs") from None
 
 
 def _finished(run, seed):
@@ -200,7 +193,10 @@ def _record(folder, recipe, plan, results):
     from davidnet_callbacks import atomic_write, plot_runs
 
     seeds = sorted(results)
-    figures = {name: _over_runs(results.values(), name) for name in ("accuracy", "accuracy_views")}
+    figures = {}
+    for name in ("accuracy", "accuracy_views"):
+        values = [result.get(name) for result in results.values()]
+        figures[name] = mean_interval(values) if values and None not in values else None
     series = Series([results[seed] for seed in seeds], **figures, run_dir=folder.path, tested=recipe.tested_on)
     together = {name: figure and figure._asdict() for name, figure in figures.items()}
     folder.write(recipe, {"results": series.results, **together}, **plan)
@@ -214,12 +210,6 @@ def _record(folder, recipe, plan, results):
         with atomic_write(folder.picture) as temporary:
             figure.savefig(temporary)
     return series
-
-
-def _over_runs(results, name):
-    """Return the `MeanInterval` of one figure; None if a run lacks it."""
-    values = [result.get(name) for result in results]
-    return None if not values or None in values else mean_interval(values)
 
 
 def run_in_words(result, tested="test"):
