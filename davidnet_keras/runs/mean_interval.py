@@ -32,5 +32,5 @@ def mean_interval(values: Sequence[float]) -> MeanInterval:
     from scipy import stats  # here: it takes a second to import
 
     deviation = statistics.stdev(values)
-    low, high = stats.t.interval(0.95, n - 1, mean, deviation / math.sqrt(n))
-    return MeanInterval(n, mean, deviation, (float(low), float(high)))
+    half = float(stats.t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
+    return MeanInterval(n, mean, deviation, (mean - half, mean + half))

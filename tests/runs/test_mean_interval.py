@@ -24,3 +24,7 @@ def test_the_interval_holds_the_true_mean_as_often_as_it_says():
     samples = np.random.default_rng(0).normal(3, 2, (4000, 5))
     held = [low <= 3 <= high for low, high in (mean_interval(list(sample)).interval for sample in samples)]
     assert abs(np.mean(held) - 0.95) < 4 * (0.95 * 0.05 / 4000) ** 0.5
+
+
+def test_equal_values_have_an_interval_of_no_width():
+    assert mean_interval([0.5, 0.5]) == (2, 0.5, 0.0, (0.5, 0.5))
