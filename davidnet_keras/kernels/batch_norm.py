@@ -11,38 +11,17 @@ _FUSED_TYPES = ("float16", "bfloat16", "float32")
 def batch_norm(x, gamma, beta, epsilon, mask=None):
     """Normalise a batch by its own statistics.
 
-    Args:
-        x: (batch, ..., channels), floats.
-        gamma, beta: (channels,), float32, or float64 for x in float64.
-        epsilon: float, added to the variance.
-        mask: bool (batch, ...), False where values do not count in the statistics, or None.
+    Shapes: x (batch, ..., channels), gamma and beta (channels,), mask (batch, ...), False where values do not count in
+    the statistics. gamma and beta are float32, or float64 for x in float64.
 
     Returns:
         The batch, in the type of x; its mean and its unbiased variance (n / (n - 1)), both (channels,).
     """
     x, gamma, beta = (tf.convert_to_tensor(value) for value in (x, gamma, beta))
-    fused = mask is None and x.shape.rank == 4 and x.dtype.name in _FUSED_TYPES
-    return _fused(x, gamma, beta, epsilon) if fused else plain_batch_norm(x, gamma, beta, epsilon, mask)
-
-
-def normalize(x, gamma, beta, mean, variance, epsilon, activation=None):
-    """Normalise a batch by given statistics and apply the activation to it, in one loop."""
-    # Not the fused kernel: TensorFlow's graph optimiser joins that one, outside training, with a convolution before
-    # and an activation after it, and where the activation is tanh the joint kernel does not exist on CPU.
-    scale, shift = _scale_and_shift(*map(tf.convert_to_tensor, (gamma, beta, mean, variance)), epsilon)
-    return one_loop(_affine, x, scale, shift, activation=activation)
-
-
-def _fused(x, gamma, beta, epsilon):
-    none = tf.constant([], tf.float32)
-    outputs = tf.raw_ops.FusedBatchNormV3(
-        x=x, scale=gamma, offset=beta, mean=none, variance=none, epsilon=epsilon, is_training=True
-    )
-    return outputs.y, outputs.batch_mean, outputs.batch_variance
-
-
-def plain_batch_norm(x, gamma, beta, epsilon, mask=None):
-    """`batch_norm` from elementary operations, for any rank, type and mask."""
+    if mask is None and x.shape.rank == 4 and x.dtype.name in _FUSED_TYPES:
+        none = tf.constant([], tf.float32)
+        statistics = {"mean": none, "variance": none, "epsilon": epsilon, "is_training": True}
+        return tf.raw_ops.FusedBatchNormV3(x=x, scale=gamma, offset=beta, **statistics)[:3]
 
     axes = list(range(len(x.shape) - 1))
 
@@ -55,6 +34,14 @@ def plain_batch_norm(x, gamma, beta, epsilon, mask=None):
     squares = total(ops.square(wide - mean))
     y = _affine(x, *_scale_and_shift(gamma, beta, mean, squares / ops.maximum(count, 1), epsilon))
     return y, mean, squares / ops.maximum(count - 1, 1)
+
+
+def normalize(x, gamma, beta, mean, variance, epsilon, activation=None):
+    """Normalise a batch by given statistics and apply the activation to it, in one loop."""
+    # Not the fused kernel: TensorFlow's graph optimiser joins that one, outside training, with a convolution before
+    # and an activation after it, and where the activation is tanh the joint kernel does not exist on CPU.
+    scale, shift = _scale_and_shift(*map(tf.convert_to_tensor, (gamma, beta, mean, variance)), epsilon)
+    return one_loop(_affine, x, scale, shift, activation=activation)
 
 
 def _scale_and_shift(gamma, beta, mean, variance, epsilon):

@@ -1,17 +1,12 @@
-"""3x3 convolution for CPUs: the same sums as `keras.layers.Conv2D`, by the fastest of three ways.
-
-oneDNN's convolutions are fast on large maps and slow on DavidNet's small ones, above all in the gradient of the
-kernel. `choose` says which way serves which shape; anything else, and any GPU, takes TensorFlow's own convolution.
-The times are in docs/results/kernels.
-"""
+"""3x3 convolution for CPUs: the same sums as `keras.layers.Conv2D`, by the fastest of three ways."""
 
 from davidnet_keras.kernels import devices
 from davidnet_keras.kernels.backend import tf
 from davidnet_keras.kernels.winograd import cut, winograd_conv2d
 
-SIDE = 3  # of the kernel
 STACK = 16  # pictures
 WIDE = 512  # output channels from which stacks are faster
+_SAME = {"strides": [1, 1, 1, 1], "padding": "SAME"}
 
 
 def convolve(x, kernel, inputs_gradient_needed=None):
@@ -20,7 +15,6 @@ def convolve(x, kernel, inputs_gradient_needed=None):
     Shapes: x (batch, height, width, channels), kernel (3, 3, channels, filters) -> (batch, height, width, filters).
 
     Args:
-        x: of the kernel's type, or cast to it.
         inputs_gradient_needed: as `gradient_switch` makes it, or None. While it is off, the plain convolution gives
             zeros for the gradient of x.
     """
@@ -29,7 +23,7 @@ def convolve(x, kernel, inputs_gradient_needed=None):
     way = choose(x.shape, kernel.shape, x.dtype.name)
     if inputs_gradient_needed is not None and way is plain_conv2d:
         # Read here: a variable that is read in a gradient only could not be exported.
-        return plain_conv2d_while(tf.convert_to_tensor(inputs_gradient_needed), x, kernel)
+        return _plain_conv2d_while(tf.convert_to_tensor(inputs_gradient_needed), x, kernel)
     return way(x, kernel)
 
 
@@ -39,12 +33,10 @@ def gradient_switch():
 
 
 def choose(shape, kernel_shape, dtype):
-    """The function (x, kernel) -> y that is fastest for these shapes on this machine.
+    """The function (x, kernel) -> y that is fastest for these shapes and the type of that name on this machine.
 
-    Args:
-        shape: (batch, height, width, channels), the batch of any size.
-        kernel_shape: (3, 3, channels, filters).
-        dtype: name of the type of the arithmetic.
+    oneDNN's convolutions are fast on large maps and slow on DavidNet's small ones, above all in the gradient of the
+    kernel; a GPU's are fast everywhere. The times are in docs/results/kernels.
     """
     _, height, width, channels = shape
     narrow = min(channels, kernel_shape[-1])
@@ -59,19 +51,16 @@ def choose(shape, kernel_shape, dtype):
 
 def plain_conv2d(x, kernel):
     """TensorFlow's own: oneDNN on CPU, cuDNN on a GPU."""
-    return tf.nn.conv2d(x, kernel, 1, "SAME")
+    return tf.nn.conv2d(x, kernel, **_SAME)
 
 
-def plain_conv2d_while(needed, x, kernel):
-    """`plain_conv2d`, whose gradient of x is zeros while `needed`, a tensor of one bool, is False.
-
-    For a layer behind weights that are trained for a part of the run only.
-    """
+def _plain_conv2d_while(needed, x, kernel):
+    """`plain_conv2d`, whose gradient of x is zeros while `needed`, a tensor of one bool, is False."""
 
     @tf.custom_gradient
     def with_gradient(x, kernel):
         def gradients(dy):
-            options = {"out_backprop": dy, "strides": [1, 1, 1, 1], "padding": "SAME"}
+            options = {"out_backprop": dy, **_SAME}
             dx = tf.cond(
                 needed,
                 lambda: tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(x), filter=kernel, **options),
@@ -89,18 +78,19 @@ def small_map_conv2d(x, kernel):
     """The convolution in bfloat16 on small maps: stacks of pictures, and the kernel's gradient as nine products.
 
     oneDNN's bfloat16 convolutions reach their speed on large maps only. So sixteen pictures stand on one another with a
-    row of zeros between them, where the convolution's padding would be; the gradient of x is such a convolution too.
-    With fewer than 512 output channels stacks gain nothing and are left out. In the gradient of the kernel each tap is
-    a product of matrices. At 4x4 with 512 channels 512 pictures take 94 ms, by TensorFlow's own convolution 268.
+    row of zeros between them, where the convolution's padding would be; the gradient of x is such a convolution too. In
+    the gradient of the kernel each tap is a product of matrices. At 4x4 with 512 channels that takes 94 ms, oneDNN 268.
     """
-    y = convolve_stacks(x, kernel)
 
     def gradients(dy):
+        height, width = x.shape[1:3]
+        padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        shifted = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+        taps = [tf.matmul(_in_rows(part), _in_rows(dy), transpose_a=True) for part in shifted]
         flipped = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-        taps = [tf.matmul(_in_rows(tap), _in_rows(dy), transpose_a=True) for tap in _shifts(x)]
         return convolve_stacks(dy, flipped), tf.reshape(tf.stack(taps), kernel.shape)
 
-    return y, gradients
+    return convolve_stacks(x, kernel), gradients
 
 
 def convolve_stacks(x, kernel):
@@ -115,13 +105,6 @@ def convolve_stacks(x, kernel):
     return y[:batch]  # a slice of its own: together with the rows it would lose the static sides
 
 
-def _shifts(x):
-    """The nine maps that a 3x3 kernel multiplies, in the kernel's order, each as large as x."""
-    height, width = x.shape[1:3]
-    padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    return [padded[:, i : i + height, j : j + width] for i in range(SIDE) for j in range(SIDE)]
-
-
 def _in_rows(x):
-    """(batch, height, width, channels) -> (places, channels)."""
+    """(batch, height, width, channels) -> (pixels, channels)."""
     return tf.reshape(x, [tf.size(x) // x.shape[-1], x.shape[-1]])

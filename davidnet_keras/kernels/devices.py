@@ -22,23 +22,18 @@ def tensor_float_32_enabled() -> bool:
     return tf.config.experimental.tensor_float_32_execution_enabled()
 
 
-def enable_determinism() -> None:
-    """Make every operation give the same bits each time. It cannot be switched off again."""
-    tf.config.experimental.enable_op_determinism()
-
-
 @contextlib.contextmanager
 def deterministic_ops(enabled: bool = True) -> Iterator[None]:
     """Context in which every operation gives the same bits each time, if `enabled`; afterwards it is as before."""
     from tensorflow.python.framework import config  # the public API can only switch it on
 
-    before = config.is_op_determinism_enabled()
+    switch_off = enabled and not config.is_op_determinism_enabled()
     if enabled:
-        tf.config.experimental.enable_op_determinism()
+        config.enable_op_determinism()
     try:
         yield
     finally:
-        if enabled and not before:
+        if switch_off:
             config.disable_op_determinism()
 
 

@@ -1,4 +1,4 @@
-"""Dropout masks as a hash of each input's place: nothing random is written to memory or kept for the gradient."""
+"""Dropout masks as a hash of each input's index: nothing random is written to memory or kept for the gradient."""
 
 import functools
 
@@ -10,14 +10,9 @@ _STEPS = 2**32  # a decision compares 32 random bits with the rate
 
 
 def dropout(x, state, rate):
-    """x with each element set to zero with probability `rate` and scaled by 1 / (1 - rate) otherwise.
+    """x with each element set to zero with probability `rate`, in (0, 1), and else scaled by 1 / (1 - rate).
 
-    Under `tf.distribute` every replica draws a mask of its own.
-
-    Args:
-        x: floats of any shape.
-        state: int64 (2,), which fixes the mask.
-        rate: float in (0, 1).
+    The mask is fixed by `state`, int64 (2,), and under `tf.distribute` by the replica.
     """
     context = tf.distribute.get_replica_context()
     replicas = context is not None and context.num_replicas_in_sync > 1
@@ -33,19 +28,15 @@ def drop(x, key, rate, compiled=True):
         one_pass = one_loop.compiled(masked, tf.TensorSpec(x.shape, x.dtype), tf.TensorSpec([2], tf.uint32), rate=rate)
     else:
         # TensorFlow makes an int32 range on the host and copies it to the GPU.
-        one_pass = functools.partial(one_loop.widened, masked, rate=rate, places=tf.int64)
-
-    @tf.custom_gradient
-    def forward(x):
-        return one_pass(x, key), lambda dy: one_pass(dy, key)
-
-    return forward(x)
+        one_pass = functools.partial(one_loop.widened, masked, rate=rate, index_type=tf.int64)
+    with_gradient = tf.custom_gradient(lambda x: (one_pass(x, key), lambda dy: one_pass(dy, key)))
+    return with_gradient(x)
 
 
-def masked(x, key, rate, places=tf.int32):
-    """The mask of this key and rate, applied to x, whose elements are counted in the type `places`."""
-    place = tf.cast(tf.reshape(tf.range(tf.size(x, places)), tf.shape(x)), tf.uint32)
-    keep = random_bits(place, key) >= tf.constant(min(round(rate * _STEPS), _STEPS - 1), tf.uint32)
+def masked(x, key, rate, index_type=tf.int32):
+    """The mask of this key and rate, applied to x, whose elements are counted in the type `index_type`."""
+    index = tf.cast(tf.reshape(tf.range(tf.size(x, index_type)), tf.shape(x)), tf.uint32)
+    keep = random_bits(index, key) >= tf.constant(min(round(rate * _STEPS), _STEPS - 1), tf.uint32)
     # x comes widened: in bfloat16 a factor of 1 / 0.95 would be 0.2 % too large.
     # where() rather than a product with a cast mask: no infinities times zero.
     return tf.where(keep, x * tf.constant(1 / (1 - rate), x.dtype), tf.zeros([], x.dtype))

@@ -47,50 +47,50 @@ def cut(size):
     For example 15 is cut into 3 tiles of 5, 16 into 4 of 4. The coarse tile serves where it fits without remainder and
     TensorFlow may round float32 to TF32, its default.
     """
-    return _cut(size, devices.tensor_float_32_enabled())
-
-
-@functools.cache
-def _cut(size, coarse):
-    tiles = [tile for tile in POINTS if tile != COARSE or (coarse and size % tile == 0)]
-    return min((Axis(size, tile) for tile in tiles), key=lambda axis: (axis.products, abs(axis.tile - 4)))
+    coarse = size % COARSE == 0 and devices.tensor_float_32_enabled()
+    axes = [Axis(size, tile) for tile in POINTS if coarse or tile != COARSE]
+    return min(axes, key=lambda axis: (axis.products, abs(axis.tile - 4)))
 
 
 @tf.custom_gradient
 def winograd_conv2d(x, kernel):
     """The 3x3 convolution with zero padding, `tf.nn.conv2d(x, kernel, 1, "SAME")`, and both its gradients.
 
-    Products of matrices, at the processor's full rate, take the place of oneDNN's convolution, whose gradients are slow
-    on small maps; compiled loops transform what goes in and out. The arithmetic is exact but for rounding: 1e-5 of the
-    largest value in float32. Half precision is too coarse. Times and rounding are in docs/results/kernels.
+    Matrix products at the processor's full rate replace oneDNN's convolution, whose gradients are slow on small maps;
+    compiled loops transform their inputs and outputs. The arithmetic is exact but for rounding: 1e-5 of the largest
+    value in float32. Half precision is too coarse. Times and rounding are in docs/results/kernels.
 
     Shapes: x (batch, height, width, channels), kernel (3, 3, channels, filters) -> (batch, height, width, filters).
 
     Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (arXiv:1509.09308), section 4.
     """
     axes = [cut(size) for size in x.shape[1:3]]
-    inputs, weights = _from_map(x, "inputs", axes), _kernel_to_products(kernel, axes)
+    # The kernel's transform along height and width at once: (products, 9).
+    matrix = tf.constant(np.kron(*(transforms(axis.tile)[1] for axis in axes)), kernel.dtype)
+    weights = tf.reshape(matrix @ tf.reshape(kernel, [SIDE**2, -1]), [-1, *kernel.shape[2:]])
+    inputs = _from_map(x, "inputs", axes)
     y = _to_map(tf.matmul(inputs, weights), "outputs", axes)
 
     def gradients(dy):
-        products = _from_map(dy, "outputs", axes)
-        dx = _to_map(tf.matmul(products, weights, transpose_b=True), "inputs", axes)
-        return dx, _products_to_kernel(tf.matmul(inputs, products, transpose_a=True), axes)
+        outputs = _from_map(dy, "outputs", axes)
+        dx = _to_map(tf.matmul(outputs, weights, transpose_b=True), "inputs", axes)
+        dweights = tf.reshape(tf.matmul(inputs, outputs, transpose_a=True), [matrix.shape[0], -1])
+        return dx, tf.reshape(tf.matmul(matrix, dweights, transpose_a=True), kernel.shape)
 
     return y, gradients
 
 
 @functools.cache
 def transforms(tile):
-    """The matrices of `toom_cook` for a tile of so many outputs."""
+    """The matrices of `toom_cook` for a tile of this many outputs."""
     return toom_cook([Fraction(*point) for point in POINTS[tile]])
 
 
 def toom_cook(points):
     """Matrices I (n, n), K (n, 3), O (tile, n), n = tile + 2: along an axis, outputs = O @ ((K @ w) * (I @ x)).
 
-    Toom-Cook: two polynomials are multiplied by way of their values at n points, these tile + 1 fractions and infinity.
-    The transpose of that is the convolution.
+    Toom-Cook multiplies two polynomials by way of their values at n points: these tile + 1 fractions and infinity.
+    The convolution is the transpose of that.
     """
     tile = len(points) - 1
     others = [[other for other in points if other != point] for point in points]
@@ -102,7 +102,7 @@ def toom_cook(points):
 
 
 def _with_roots(roots):
-    """The coefficients of the product of (x - root), from the constant one on."""
+    """The coefficients of the product of (x - root), the constant one first."""
     coefficients = [Fraction(1)]
     for root in roots:
         pairs = zip([0, *coefficients], [*coefficients, 0], strict=True)
@@ -110,28 +110,10 @@ def _with_roots(roots):
     return coefficients
 
 
-def _kernel_matrix(axes, dtype):
-    """The kernel's transform along height and width at once: (products, 9)."""
-    return tf.constant(np.kron(*(transforms(axis.tile)[1] for axis in axes)), dtype)
-
-
-def _kernel_to_products(kernel, axes):
-    """(3, 3, channels, filters) -> (products, channels, filters)."""
-    products = _kernel_matrix(axes, kernel.dtype) @ tf.reshape(kernel, [SIDE**2, -1])
-    return tf.reshape(products, [-1, *kernel.shape[2:]])
-
-
-def _products_to_kernel(products, axes):
-    """The gradient of `_kernel_to_products`."""
-    matrix = _kernel_matrix(axes, products.dtype)
-    kernel = tf.matmul(matrix, tf.reshape(products, [matrix.shape[0], -1]), transpose_a=True)
-    return tf.reshape(kernel, [SIDE, SIDE, *products.shape[1:]])
-
-
 def _from_map(x, kind, axes):
     """(batch, height, width, channels) -> (products, tiles, channels).
 
-    XLA's loops run at the memory's speed where they hold no padding and no branch and read neighbouring memory. So
+    XLA's loops run at the memory's speed if they hold no padding and no branch and read neighbouring memory. So
     TensorFlow pads before them and transposes the products after them.
     """
     (high, wide), channels = axes, x.shape[3]
@@ -152,23 +134,22 @@ def _to_map(products, kind, axes):
 
 
 def _in_loop(function, x, kind, axis):
-    """`function(x, kind, axis)`, compiled as one loop."""
     return compiled(function, tf.TensorSpec(x.shape, x.dtype), kind=kind, axis=axis)(x)
 
 
 def _split(x, kind, axis):
-    """(., places, .) -> (., tiles, n, .): the n products of each tile of the padded axis."""
-    matrix, _ = _places_to_products(kind, axis)
+    """(., pixels, .) -> (., tiles, n, .): the n products of each tile of the padded axis."""
+    matrix, _ = _pixels_to_products(kind, axis)
     last = axis.tile * (axis.tiles - 1)
     return _weighted(matrix, [x[:, j : j + last + 1 : axis.tile] for j in range(matrix.shape[1])])
 
 
 def _merge(products, kind, axis):
     """(n, ., tiles, .) -> (., size, .), the gradient of `_split`."""
-    matrix, before = _places_to_products(kind, axis)
+    matrix, before = _pixels_to_products(kind, axis)
     products = tf.unstack(products)
-    x = _weighted(matrix.T[before : before + axis.tile], products)  # (., tiles, places, .)
-    if before:  # each tile reaches into its neighbours, by a place on either side
+    x = _weighted(matrix.T[before : before + axis.tile], products)  # (., tiles, pixels, .)
+    if before:  # each tile reaches one pixel into its neighbours on either side
         last, first = _weighted(matrix.T[:1], products), _weighted(matrix.T[-1:], products)
         x += tf.pad(last[:, 1:], [[0, 0], [0, 1], [axis.tile - 1, 0], [0, 0]])
         x += tf.pad(first[:, :-1], [[0, 0], [1, 0], [0, axis.tile - 1], [0, 0]])
@@ -183,12 +164,12 @@ def _weighted(matrix, parts):
 
 def _padding(kind, axis):
     """The zeros that `_split` needs before and after an axis."""
-    matrix, before = _places_to_products(kind, axis)
+    matrix, before = _pixels_to_products(kind, axis)
     return [before, axis.tile * (axis.tiles - 1) + matrix.shape[1] - before - axis.size]
 
 
-def _places_to_products(kind, axis):
-    """The matrix (n, places) from a tile's places to its products, and how many places before the tile it begins.
+def _pixels_to_products(kind, axis):
+    """The matrix (n, pixels) from a tile's pixels to its products, and how many pixels before the tile it begins.
 
     `kind` is "inputs", or "outputs" for the gradient of the output.
     """

@@ -1,5 +1,8 @@
 """Batch normalisation by a fused kernel, with the unbiased moving variance."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -10,30 +13,25 @@ from davidnet_keras.kernels.batch_norm import batch_norm, normalize
 class FusedBatchNormalization(keras.layers.Layer):
     """Batch normalisation over all axes but the last, in one fused kernel.
 
-    Differs from `keras.layers.BatchNormalization` in three ways. In training, half-precision inputs are read and
-    written as they are, with float32 arithmetic inside, where Keras casts the whole tensor up and down. The moving
-    variance collects the unbiased estimate (n / (n - 1)), as PyTorch and the TensorFlow 1 kernel do. The defaults are
-    DavidNet's. Statistics are each replica's own under `tf.distribute`; the moving ones are averaged over replicas.
+    Differs from `keras.layers.BatchNormalization`: in training, half-precision inputs are read and written as they are,
+    with float32 arithmetic inside; the moving variance collects the unbiased estimate (n / (n - 1)), as PyTorch and the
+    TensorFlow 1 kernel do; the defaults are DavidNet's. Under `tf.distribute` each replica has statistics of its own.
 
     Shapes: (batch, ..., channels) -> the same. The kernel takes four axes, up to float32 and no mask; other inputs
     take a slower path of the same arithmetic.
 
     Args:
-        momentum: float in [0, 1], the share of the old moving statistics that a step keeps. Default 0.9.
-        epsilon: float, added to the variance. Default 1e-5.
-        scale: bool, whether gamma is trained (else it stays 1). Default True.
+        momentum: in [0, 1], the share of the old moving statistics that a step keeps.
+        scale: whether gamma is trained (else it stays 1).
 
     Call arguments:
-        x: floats.
-        training: bool. Default False: the moving statistics are used and left alone.
-        activation: function applied to the output, or None. Outside training both take one loop, which is faster:
-            see docs/results/kernels.
+        activation: function applied to the output, or None. Outside training both take one loop: faster.
         mask: bool (batch, ...), or None. Masked values are normalised but do not count in the statistics, as in Keras.
 
     Source: `tf.raw_ops.FusedBatchNormV3`; davidcpage/cifar10-fast for the constants.
     """
 
-    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, scale: bool = True, **kwargs):
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, scale: bool = True, **kwargs: Any):
         if not 0 <= momentum <= 1:
             raise ValueError(f"Momentum must be between 0 and 1. Received: momentum={momentum}")
         if not epsilon > 0:
@@ -42,8 +40,7 @@ class FusedBatchNormalization(keras.layers.Layer):
         self.supports_masking = True
         self.momentum, self.epsilon, self.scale = float(momentum), float(epsilon), bool(scale)
 
-    def build(self, input_shape):
-        """Create gamma, beta and the moving statistics: float32 vectors (channels,), float64 in a float64 layer."""
+    def build(self, input_shape: tuple) -> None:
         # Never half precision, not even through autocast: the kernel wants float32, and so does an average.
         dtype = "float64" if self.variable_dtype == "float64" else "float32"
         options = {"shape": (input_shape[-1],), "dtype": dtype, "autocast": False}
@@ -53,27 +50,24 @@ class FusedBatchNormalization(keras.layers.Layer):
         self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **moving)
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **moving)
 
-    def call(self, x, training=False, activation=None, mask=None):
+    def call(self, x: Any, training: bool = False, activation: Callable | None = None, mask: Any = None) -> Any:
         if mask is not None and len(mask.shape) != len(x.shape) - 1:
-            raise ValueError(
-                "A mask has the shape of the inputs without the channels. "
-                f"Received: mask.shape={mask.shape}, x.shape={x.shape}"
-            )
+            raise ValueError(f"A mask has the inputs' shape without the channels. Received: mask.shape={mask.shape}")
         if not keras.backend.is_float_dtype(x.dtype):
             x = ops.cast(x, self.compute_dtype)
-        weights = self.gamma, self.beta
         # A frozen layer keeps and uses its moving statistics, as Keras's own does.
         if not (training and self.trainable):
-            return normalize(x, *weights, self.moving_mean, self.moving_variance, self.epsilon, activation)
-        y, mean, variance = batch_norm(x, *weights, self.epsilon, mask)
+            statistics = self.moving_mean, self.moving_variance
+            return normalize(x, self.gamma, self.beta, *statistics, self.epsilon, activation)
+        y, mean, variance = batch_norm(x, self.gamma, self.beta, self.epsilon, mask)
         # A replica's share of a small last batch may be empty: it has no statistics to add.
         counted = ops.shape(x)[0] > 0 if mask is None else ops.any(mask)
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(ops.where(counted, moving + (1 - self.momentum) * (batch - moving), moving))
         return activation(y) if activation else y  # TensorFlow joins its kernel with a ReLU by itself
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"momentum": self.momentum, "epsilon": self.epsilon, "scale": self.scale}

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from davidnet_keras.errors import whole_number
-from davidnet_keras.layers.conv_bn import ConvBN, ResidualBlock
+from davidnet_keras.layers.blocks import ConvBN, ResidualBlock
 from davidnet_keras.layers.initializers import torch_init
 from davidnet_keras.layers.normalization import Normalization
 from davidnet_keras.models.network import IMAGE_SHAPE, Network, logits_layer

@@ -9,7 +9,7 @@ from davidnet_keras.errors import whole_number
 from davidnet_keras.kernels.convolution import gradient_switch
 from davidnet_keras.layers.activations import activation_function
 from davidnet_keras.layers.batch_normalization import FusedBatchNormalization
-from davidnet_keras.layers.conv_pool_block import ConvPoolBlock
+from davidnet_keras.layers.blocks import ConvPoolBlock
 from davidnet_keras.layers.initializers import torch_init
 from davidnet_keras.layers.normalization import Normalization
 from davidnet_keras.layers.whitening import PatchWhitening

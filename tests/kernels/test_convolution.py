@@ -9,7 +9,7 @@ from davidnet_keras import DavidNet, MomentumSGD
 from davidnet_keras.kernels import convolution, devices
 from davidnet_keras.kernels.convolution import choose, plain_conv2d, small_map_conv2d
 from davidnet_keras.kernels.winograd import POINTS, cut, transforms, winograd_conv2d
-from davidnet_keras.layers.convolution import Conv3x3
+from davidnet_keras.layers.blocks import Conv3x3
 
 SHAPES = [
     (3, 4, 4, 8, 6),
@@ -218,6 +218,25 @@ def test_the_layer_is_keras_conv2d_and_comes_back_from_its_config():
     assert_same([ours(x).numpy()], [plain(x).numpy()], 1e-5)
     again = Conv3x3.from_config(ours.get_config())
     assert again.get_config() == ours.get_config()
+
+
+@pytest.mark.parametrize(
+    "fixed",
+    [
+        {"kernel_size": 5},
+        {"kernel_size": (3, 5)},
+        {"strides": 2},
+        {"padding": "valid"},
+        {"data_format": "channels_first"},
+        {"dilation_rate": (2, 2)},
+        {"groups": 2},
+    ],
+)
+def test_what_is_fixed_in_the_layer_cannot_be_given_another_value(fixed):
+    with pytest.raises(ValueError, match=f"The {next(iter(fixed))} of a Conv3x3 is .*leave it out. Received: "):
+        Conv3x3(4, **fixed)
+    with pytest.raises(TypeError, match="positional"):
+        Conv3x3(4, 3)  # a kernel size for Keras's Conv2D, here once a bias
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -17,7 +17,7 @@ from davidnet_keras import (
     ResidualBlock,
     hard_gelu,
 )
-from davidnet_keras.layers.convolution import Conv3x3
+from davidnet_keras.layers.blocks import Conv3x3
 
 LAYERS = {
     "FusedBatchNormalization": FusedBatchNormalization,

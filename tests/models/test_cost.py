@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from davidnet_keras import ConvBN, DavidNet, ResidualBlock, UserError, inference_flops, training_flops
-from davidnet_keras.layers.convolution import Conv3x3
+from davidnet_keras.layers.blocks import Conv3x3
 from davidnet_keras.models.cost import cost_text, multiply_accumulates
 
 layers = keras.layers

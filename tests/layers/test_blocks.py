@@ -48,6 +48,12 @@ def test_residual_block_adds_two_conv_bns():
     assert len(block.trainable_weights) == 6
 
 
+@pytest.mark.parametrize("make", [lambda: ConvBN(4, dropout=1.0), lambda: ResidualBlock(dropout=-0.1)])
+def test_a_dropout_that_cannot_be_is_refused_at_once(make):
+    with pytest.raises(ValueError, match=r"at least 0 and below 1.* Received: "):
+        make()
+
+
 @pytest.mark.parametrize(
     "layer",
     [
