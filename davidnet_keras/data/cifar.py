@@ -45,8 +45,7 @@ def load_cifar10(data_dir: str | os.PathLike | None = None) -> Arrays:
             else a download of 170 MB into it.
 
     Returns:
-        `(x_train, y_train), (x_test, y_test)`. A `train_dataset` or `test_dataset` made from them holds no copy: do not
-        change them while it is in use.
+        `(x_train, y_train), (x_test, y_test)`; do not change them while a data set made from them is in use.
 
     Raises:
         DataError: a file is missing, damaged, malicious or not of this data set, or the download failed.
@@ -113,7 +112,8 @@ def _locate(layout, path):
         raise DataError(f"There is no {path}: {layout.takes}.")
     folders, archives = _kept_by_keras(layout, path)
     folders += [path / layout.folders[1]] + [path] * (path.name in layout.folders)
-    archives = [path / name for name in layout.archives] + archives
+    names = [layout.archive.replace("-python", kind) for kind in ("-python", "-binary")]
+    archives = [path / name.removesuffix(end) for end in ("", ".gz") for name in names] + archives
 
     def has_data(folder):
         return any((folder / name).is_file() for name in layout.files)

@@ -41,21 +41,12 @@ class Layout:
         return self.folder, self.folder.replace("-batches-py", "-batches-bin").replace("-python", "-binary")
 
     @property
-    def archives(self):
-        packed = self.archive, self.archive.replace("-python", "-binary")
-        return packed + tuple(name.removesuffix(".gz") for name in packed)
-
-    @property
     def url(self):
         return f"https://www.cs.toronto.edu/~kriz/{self.archive}"
 
     @property
     def takes(self):
-        """What `data_dir` may be, for messages."""
-        return (
-            f"--data-dir (data_dir= in Python) takes a folder that holds {self.folder} or {self.archive}, or that "
-            "archive itself, as .tar.gz or .tar"
-        )
+        return f"--data-dir (data_dir= in Python) takes {self.archive}, or a folder that holds it or {self.folder}"
 
     @property
     def size_limit(self):
@@ -70,128 +61,58 @@ def read_files(layout: Layout, path: Path) -> Arrays:
         DataError: a file is missing, damaged, malicious or not of this data set.
         OSError: a file cannot be read.
     """
-    reader = _Reader(layout)
-    if path.is_dir():
-        reader.read_folder(path)
-    else:
-        reader.read_archive(path)
-    if reader.missing:
-        raise DataError(f"{reader.missing[0]} is missing from {path}: take it, or all, from {layout.url}.")
-    return reader.arrays
+    # Aligned, so that a data set made from them holds no copy; filled file by file, in any order.
+    train, test = ((aligned_empty((n, 32, 32, 3), np.uint8), aligned_empty(n, np.int64)) for n in layout.images)
+    missing = {}
+    for (x, y), names in ((train, layout.train), (test, layout.test)):
+        missing |= zip(names, zip(np.split(x, len(names)), np.split(y, len(names)), strict=True), strict=True)
+    try:
+        for name, file, size, where in (_in_folder if path.is_dir() else _in_archive)(layout, path):
+            part = missing.pop(name.removesuffix(".bin"), None)
+            if part is None:
+                raise DataError(f"{where} cannot be used, it is there twice: take the archive from {layout.url}.")
+            _fill(*part, layout, name, file, size, where)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"{path} is not a whole {layout.archive} ({error}): {layout.takes}; it comes from {layout.url}."
+        ) from error
+    if missing:
+        raise DataError(f"{next(iter(missing))} is missing from {path}: take it, or all, from {layout.url}.")
+    return train, test
 
 
-class _Reader:
-    """The arrays of a data set, allocated once and filled file by file, in any order."""
-
-    def __init__(self, layout):
-        self.layout, self.parts = layout, {}
-        # Aligned, so that a data set made from them holds no copy.
-        self.arrays = tuple(
-            (aligned_empty((n, 32, 32, 3), np.uint8), aligned_empty(n, np.int64)) for n in layout.images
-        )
-        for (x, y), names in zip(self.arrays, (layout.train, layout.test), strict=True):
-            self.parts.update(
-                zip(names, zip(np.split(x, len(names)), np.split(y, len(names)), strict=True), strict=True)
-            )
-        self.missing = list(self.parts)
-
-    def read_folder(self, folder):
-        for name in self.layout.files:
-            path = folder / name
-            if not path.exists() or name.removesuffix(".bin") not in self.missing:
-                continue
-            if not path.is_file():
-                raise DataError(f"{path} is not a file: put the one of that name from {self.layout.archive} there.")
-            with path.open("rb") as file:
-                self._add(name, file, path.stat().st_size, path)
-
-    def read_archive(self, archive):
-        layout = self.layout
-        if archive.name in layout.files:
-            raise DataError(f"{archive} is one of {len(self.parts)} files: name the folder that holds them all.")
-        try:
-            with archive.open("rb") as file:
-                content = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file
-                limited = _Limited(content, layout.size_limit)
-                with tarfile.open(fileobj=limited, mode="r|", bufsize=1 << 18) as tar:
-                    self._read_members(tar, archive)
-                while limited.read(1 << 20):
-                    pass  # to the end, where gzip keeps its checksum
-        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(
-                f"{archive} is not a whole {layout.archive} ({error}): {layout.takes}; it comes from {layout.url}."
-            ) from error
-
-    def _read_members(self, tar, archive):
-        for number, member in enumerate(tar):
-            if number == MAX_MEMBERS:
-                raise tarfile.ReadError(f"it has more than {MAX_MEMBERS} members")
-            folder, _, name = member.name.removeprefix("./").partition("/")
-            # Only these exact names count. Whatever else is in there, wherever it points, is skipped.
-            if name not in self.layout.files or folder not in self.layout.folders:
-                continue
-            where = f"{member.name} in {archive}"
-            if not member.isreg():
-                raise DataError(f"{where} is not a regular file: download {self.layout.url} again.")
-            self._add(name, tar.extractfile(member), member.size, where)
-
-    def _add(self, file_name, file, size, where):
-        """Read, check and place one file of `size` bytes."""
-        name, layout = file_name.removesuffix(".bin"), self.layout
-        x, y = self.parts[name]
-        try:
-            if name not in self.missing:
-                raise _Unfit("it is there twice")
-            if size == 0:
-                raise pickle.UnpicklingError("it is empty")
-            if size > layout.size_limit:
-                raise _Unfit("it is larger than the whole data set")
-            if file.peek(2)[:2] == GZIP:
-                raise _Unfit("it is packed by gzip")
-            batch = read_pickle(file, size) if name == file_name else _read_binary(file.read(size), layout, len(y))
-            data, labels = _checked(batch, layout, len(y))
-        except pickle.UnpicklingError as error:
-            remedy = "" if isinstance(error, _Unfit) else f"take the one from {layout.url}; "
-            raise DataError(
-                f"{where} cannot be used, {error}: {remedy}a file of yours must hold a pickled dictionary of 'data', "
-                f"uint8 {(len(y), PIXELS)}, and '{layout.label_key}', a list of {len(y):,} integers from 0 to "
-                f"{layout.classes - 1}; other arrays go to train_dataset(x, y) as they are."
-            ) from error
-        for channel, plane in enumerate(data.reshape(-1, 3, 32, 32).swapaxes(0, 1)):
-            x[..., channel] = plane  # ten times faster than one transposed copy
-        y[:] = labels
-        self.missing.remove(name)
+def _in_folder(layout, folder):
+    """Name, open file, size and description of each data file."""
+    for name in layout.train + layout.test:
+        path = next(filter(Path.exists, (folder / name, folder / f"{name}.bin")), None)
+        if path is None:
+            continue
+        if not path.is_file():
+            raise DataError(f"{path} is not a file: put the one of that name from {layout.archive} in its place.")
+        with path.open("rb") as file:
+            yield path.name, file, path.stat().st_size, path
 
 
-def _read_binary(content, layout, rows):
-    """The batch of a file of the binary version: for each picture a byte for each label, then its pixels."""
-    keys = layout.label_keys
-    size = rows * (len(keys) + PIXELS)
-    if len(content) != size:
-        raise pickle.UnpicklingError(f"it has {len(content):,} bytes and not {size:,}")
-    records = np.frombuffer(content, np.uint8).reshape(rows, -1)
-    return {"data": records[:, len(keys) :], **dict(zip(keys, records.T, strict=False))}
-
-
-def _checked(batch, layout, rows):
-    """The pixels and the labels of a batch."""
-    data, key = batch.get("data"), layout.label_key
-    labels = batch.get(key)
-    if isinstance(labels, np.ndarray):
-        labels = labels.tolist()
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
-        raise _Unfit(f"its 'data' is {getattr(data, 'dtype', 'no array')} and not an array of uint8")
-    if data.shape != (rows, PIXELS):
-        raise _Unfit(f"its 'data' has shape {data.shape} and not {(rows, PIXELS)}")
-    if not isinstance(labels, list) or len(labels) != rows:
-        raise _Unfit(f"its '{key}' are not a list of {rows:,} labels")
-    if not all(type(label) is int and 0 <= label < layout.classes for label in labels):
-        raise _Unfit(f"its '{key}' are not all integers from 0 to {layout.classes - 1}")
-    return data, labels
-
-
-class _Unfit(pickle.UnpicklingError):
-    """Why a file that can be read cannot be used."""
+def _in_archive(layout, archive):
+    """The same of an archive, whose members come in any order."""
+    if archive.name in layout.files:
+        raise DataError(f"{archive} is one of {len(layout.files) // 2} files: name the folder that holds them all.")
+    with archive.open("rb") as file:
+        content = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file
+        limited = _Limited(content, layout.size_limit)
+        with tarfile.open(fileobj=limited, mode="r|", bufsize=1 << 18) as tar:
+            for number, member in enumerate(tar):
+                if number == MAX_MEMBERS:
+                    raise tarfile.ReadError(f"it has more than {MAX_MEMBERS} members")
+                folder, _, name = member.name.removeprefix("./").partition("/")
+                # Only these exact names count. Whatever else is in there, wherever it points, is skipped.
+                if name in layout.files and folder in layout.folders:
+                    where = f"{member.name} in {archive}"
+                    if not member.isreg():
+                        raise DataError(f"{where} is not a regular file: download {layout.url} again.")
+                    yield name, tar.extractfile(member), member.size, where
+        while limited.read(1 << 20):
+            pass  # to the end, where gzip keeps its checksum
 
 
 class _Limited:
@@ -206,3 +127,49 @@ class _Limited:
         if self.left < 0:
             raise tarfile.ReadError("it unpacks to far more than the data set")
         return content
+
+
+def _fill(x, y, layout, name, file, size, where):
+    """Put the pictures and labels of a file of `size` bytes where they belong."""
+    try:
+        data, labels = _read_file(layout, len(y), name, file, size)
+    except (pickle.UnpicklingError, ValueError) as error:
+        remedy = "" if isinstance(error, ValueError) else f"take the one from {layout.url}; "
+        raise DataError(
+            f"{where} cannot be used, {error}: {remedy}a file of yours must hold a pickled dictionary of 'data', "
+            f"uint8 {(len(y), PIXELS)}, and '{layout.label_key}', a list of {len(y):,} integers from 0 to "
+            f"{layout.classes - 1}; other arrays go to train_dataset(x, y) as they are."
+        ) from error
+    for channel, plane in enumerate(data.reshape(-1, 3, 32, 32).swapaxes(0, 1)):
+        x[..., channel] = plane  # ten times faster than one transposed copy
+    y[:] = labels
+
+
+def _read_file(layout, rows, name, file, size):
+    """Pixels and labels of a file; UnpicklingError if it is damaged, ValueError if it is whole but unfit."""
+    if size == 0:
+        raise pickle.UnpicklingError("it is empty")
+    if size > layout.size_limit:
+        raise ValueError("it is larger than the whole data set")
+    if file.peek(2)[:2] == GZIP:
+        raise ValueError("it is packed by gzip")
+    keys, key = layout.label_keys, layout.label_key
+    if name.endswith(".bin"):  # for each picture a byte for each label, then its pixels
+        whole = rows * (len(keys) + PIXELS)
+        if size != whole:
+            raise pickle.UnpicklingError(f"it has {size:,} bytes and not {whole:,}")
+        records = np.frombuffer(file.read(size), np.uint8).reshape(rows, -1)
+        batch = {"data": records[:, len(keys) :], key: records[:, keys.index(key)]}
+    else:
+        batch = read_pickle(file, size)
+    data, labels = batch.get("data"), batch.get(key)
+    labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
+        raise ValueError(f"its 'data' is {getattr(data, 'dtype', 'no array')} and not an array of uint8")
+    if data.shape != (rows, PIXELS):
+        raise ValueError(f"its 'data' has shape {data.shape} and not {(rows, PIXELS)}")
+    if not isinstance(labels, list) or len(labels) != rows:
+        raise ValueError(f"its '{key}' are not a list of {rows:,} labels")
+    if not all(type(label) is int and 0 <= label < layout.classes for label in labels):
+        raise ValueError(f"its '{key}' are not all integers from 0 to {layout.classes - 1}")
+    return data, labels

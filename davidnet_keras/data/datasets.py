@@ -1,5 +1,6 @@
 """The data sets by name: their classes, and how each is loaded. The names alone need no NumPy."""
 
+import itertools
 import os
 import zlib
 from typing import TYPE_CHECKING
@@ -49,11 +50,7 @@ def num_classes(name: str) -> int:
 
 
 def load(name: str, data_dir: str | os.PathLike | None = None) -> "Arrays":
-    """Load a data set by name: `((x_train, y_train), (x_test, y_test))`.
-
-    Raises:
-        UserError: there is no such data set, or its files cannot be used.
-    """
+    """Load a data set by name; UserError if there is none, or its files cannot be used."""
     from davidnet_keras.data import cifar, shapes
 
     check_name(name)
@@ -74,12 +71,7 @@ def is_cached(name: str) -> bool:
 def held_out(data: "Arrays", count: int) -> "Arrays":
     """Set training pictures aside as the test set, so that settings can be chosen without the real one.
 
-    Args:
-        data: `((x_train, y_train), (x_test, y_test))`.
-        count: how many: the last ones of a fixed shuffle. 0: `data` is returned as it is.
-
-    Raises:
-        UserError: no training picture would be left.
+    They are the last `count` of a fixed shuffle; UserError if none would be left to train on.
     """
     import numpy as np
 
@@ -100,8 +92,7 @@ def held_out(data: "Arrays", count: int) -> "Arrays":
 
 def check_batch_size(batch_size: int, data: "Arrays") -> None:
     """Raise UserError for a batch larger than the training set: rate and decay would be scaled for absent pictures."""
-    pictures = len(data[0][0])
-    if batch_size > pictures:
+    if batch_size > (pictures := len(data[0][0])):
         raise UserError(f"The batch size {batch_size} is more than the {pictures} training pictures; lower it.")
 
 
@@ -110,6 +101,6 @@ def fingerprint(data: "Arrays") -> dict[str, int | str]:
     import numpy as np
 
     checksum = 0
-    for array in (array for split in data for array in split):
+    for array in itertools.chain.from_iterable(data):
         checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
     return {"train": len(data[0][0]), "test": len(data[1][0]), "crc32": f"{checksum:08x}"}

@@ -10,10 +10,10 @@ import numpy as np
 MAX_READS = 1_500_000  # of an opcode or its argument; the largest official file, CIFAR-100's, takes about 500,000
 _PLAIN_DTYPES = frozenset(("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"))
 _OPCODE_NAMES = """
-PROTO STOP MARK NONE NEWTRUE NEWFALSE FLOAT BINFLOAT INT BININT BININT1 BININT2 LONG LONG1
-BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
-EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT
-PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE
+PROTO STOP MARK NONE NEWTRUE NEWFALSE FLOAT BINFLOAT INT BININT BININT1 BININT2 LONG LONG1 BINSTRING SHORT_BINSTRING
+BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2
+TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL
+STACK_GLOBAL REDUCE
 """
 _DATA_OPCODES = [getattr(pickle, name)[0] for name in _OPCODE_NAMES.split()]
 
@@ -23,13 +23,8 @@ def read_pickle(file: BinaryIO, size: int) -> dict[str, Any]:
 
     A strict `find_class` is not enough: in the C unpickler one memo index can take all memory and a deeply nested key
     overflows the stack, and NumPy's own `__setstate__` trusts a hostile dtype. So this is the standard library's
-    unpickler in Python, limited to the opcodes of plain data, and arrays are built here from their bytes.
-
-    Returns:
-        The dictionary, its top-level keys as `str`; arrays are read-only, strings of Python 2 are `bytes`.
-
-    Raises:
-        pickle.UnpicklingError: the file is damaged, or asks for more than plain data needs.
+    unpickler in Python, limited to the opcodes of plain data, and arrays are built here from their bytes, read-only.
+    The dictionary's own keys become `str`, other strings of Python 2 `bytes`. Raises UnpicklingError.
     """
     try:
         result = _Unpickler(_Source(file, size)).load()
@@ -51,30 +46,29 @@ class _Source:
         self.file, self.left, self.reads = file, size, 0
 
     def read(self, size):
-        self._count(size)
-        return self.file.read(size)
+        if not 0 <= size <= self.left:
+            raise pickle.UnpicklingError("it ends too early")
+        return self._counted(self.file.read(size))
 
     def readline(self):
-        line = self.file.readline(self.left)
-        self._count(len(line))
-        return line
+        return self._counted(self.file.readline(self.left))
 
-    def _count(self, size):
-        self.left -= size
+    def _counted(self, content):
+        self.left -= len(content)
         self.reads += 1
-        if size < 0 or self.left < 0:
-            raise pickle.UnpicklingError("it ends too early")
         if self.reads > MAX_READS:
             raise pickle.UnpicklingError(f"it has more than {MAX_READS:,} parts")
+        return content
 
 
 class _DType:
     """Stands in for `numpy.dtype(code)`; the byte order comes later, as its state."""
 
     def __init__(self, code, *_flags):
-        if _text(code) not in _PLAIN_DTYPES:
-            raise pickle.UnpicklingError(f"it holds an array of type {_text(code)[:20]!r} instead of numbers")
-        self.dtype = np.dtype(_text(code))
+        code = _text(code)
+        if code not in _PLAIN_DTYPES:
+            raise pickle.UnpicklingError(f"it holds an array of type {code[:20]!r} instead of numbers")
+        self.dtype = np.dtype(code)
 
     def set_state(self, state):
         self.dtype = self.dtype.newbyteorder(_text(state[1]))

@@ -33,7 +33,7 @@ _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def read_picture(path: str | os.PathLike, fit: str = "crop", size: int = 32) -> np.ndarray:
-    """Read a picture of any size and mode as the pixels that a model takes.
+    """Read a picture of any size and mode as the pixels that a model takes: uint8 (size, size, 3).
 
     The picture is turned as its EXIF orientation says, cut to the square in its middle and resized with Pillow's
     bicubic filter, which averages when it shrinks; one of the right size keeps its pixels. Transparency is laid on
@@ -47,9 +47,6 @@ def read_picture(path: str | os.PathLike, fit: str = "crop", size: int = 32) -> 
         fit: "crop" (default): the square in the middle. "squash": the whole picture, its proportions changed.
         size: side of the result in pixels.
 
-    Returns:
-        uint8 array (size, size, 3).
-
     Raises:
         UserError: there is no such file, it is no picture, it is damaged or too large.
         ValueError: `fit` or `size` is wrong.
@@ -61,8 +58,9 @@ def read_picture(path: str | os.PathLike, fit: str = "crop", size: int = 32) -> 
         pixels, guessed_white = _read(path, fit, size)
     except UserError:
         raise
-    except _BOMBS:
-        raise _too_large(path, "more pixels than Pillow takes") from None
+    except _BOMBS as error:
+        found = str(error).partition(" exceeds")[0]
+        raise UserError(f"{path} is too large: {found}, where {MAX_PIXELS:,} are the limit; make it smaller.") from None
     except Image.UnidentifiedImageError:
         raise UserError(f"{path} is {_unknown(path)}.") from None
     except Exception as error:  # Pillow's decoders meet damage with almost anything: SyntaxError, struct.error, ...
@@ -84,15 +82,15 @@ def _read(path, fit, size):
         warnings.simplefilter("ignore")  # what Pillow warns of, it reads
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            return _small_picture(path, path, fit, size)
-        except (UserError, *_BOMBS):
+            return _small_picture(path, fit, size)
+        except _BOMBS:
             raise
         except Exception:
             content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
             bare = _without_metadata(content)
             if bare == content:
                 raise
-            return _small_picture(io.BytesIO(bare), path, fit, size)
+            return _small_picture(io.BytesIO(bare), fit, size)
 
 
 def _known_formats():
@@ -134,12 +132,12 @@ def _without_metadata(content):
     return b"".join([*kept, content[at:]])
 
 
-def _small_picture(source, path, fit, size):
+def _small_picture(source, fit, size):
     """(uint8 array of the picture in a file, the white level that was guessed or None)."""
     with Image.open(source, formats=_known_formats()) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
-            raise _too_large(path, f"{width} x {height} pixels")
+            raise Image.DecompressionBombError(f"{width} x {height} pixels")
         packed = image.tile[0].args if image.tile else None
         if image.format == "PNG" and packed in PNG_DEPTHS and "transparency" in image.info:
             image.info["transparency"] = PNG_DEPTHS[packed](image.info["transparency"])
@@ -209,7 +207,3 @@ def _unknown(path):
     if head[4:8] == b"ftyp" and head[8:] in HEIF_BRANDS and "HEIF" not in Image.OPEN:
         return "HEIC, which is read where pillow-heif is installed; pip install pillow-heif, or convert it to JPEG"
     return "no picture in a format that is read here; save it as PNG or JPEG"
-
-
-def _too_large(path, how):
-    return UserError(f"{path} is too large ({how}; {MAX_PIXELS:,} are the limit); make it smaller first.")

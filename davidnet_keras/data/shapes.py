@@ -18,34 +18,29 @@ REACH, STEPS = 1.75, 224
 def load_shapes(train: int = 2_500, test: int = 1_000, seed: int = 0) -> Arrays:
     """Draw images of ten shapes: `SHAPES_CLASSES`, each as often as the others.
 
-    A shape is filled, striped, rimmed or only an outline. Position, size, rotation, proportions, colours, shadow,
-    background, light, noise and clutter vary. Colour says nothing about the class, and no class is the mirror image of
-    another. Logistic regression on the pixels gets 16 % of the default test set right (benchmarks/linear_on_shapes.py).
+    All but the outline varies, colour says nothing about the class, and no class is the mirror image of another.
+    Logistic regression on the pixels gets 16 % of the default test set right (benchmarks/linear_on_shapes.py).
 
     Shapes: images (N, 32, 32, 3) `uint8`, labels (N,) `int64`.
 
     Args:
-        train: number of training images, 1 or more. Default 2,500.
-        test: number of test images, 1 or more, different from all training images. Default 1,000.
+        train, test: number of images, 1 or more; no test image is among the training images.
         seed: 0 or more. The same seed gives the same images, and a larger set begins with those of a smaller one.
 
     Returns:
-        `(x_train, y_train), (x_test, y_test)`. A `train_dataset` or `test_dataset` made from them holds no copy: do not
-        change them while it is in use.
+        `(x_train, y_train), (x_test, y_test)`; do not change them while a data set made from them is in use.
 
     Raises:
         ValueError: a number is too small or not whole.
 
     Example: `(x_train, y_train), (x_test, y_test) = load_shapes(train=1_000, test=200, seed=1)`
     """
-    train, test = whole_number("train", train, 1), whole_number("test", test, 1)
-    seed = whole_number("seed", seed, 0)
+    train, test, seed = whole_number("train", train, 1), whole_number("test", test, 1), whole_number("seed", seed, 0)
     return _split(train, (seed, 0)), _split(test, (seed, 1))
 
 
 def _split(count, key):
-    x = aligned_empty((count, SIZE, SIZE, 3), np.uint8)
-    y = aligned_empty(count, np.int64)
+    x, y = aligned_empty((count, SIZE, SIZE, 3), np.uint8), aligned_empty(count, np.int64)
     for block, start in enumerate(range(0, count, BLOCK)):
         images, labels = _draw_block(np.random.Generator(np.random.PCG64((*key, block))))
         x[start : start + BLOCK] = images[: count - start]
@@ -56,8 +51,8 @@ def _split(count, key):
 def _draw_block(rng):
     """`BLOCK` images: background, clutter, shadow, shape, clutter in front, light and noise, in this order."""
 
-    def between(low, high, columns=1):
-        return rng.uniform(low, high, (BLOCK, columns)).astype(np.float32)
+    def between(low, high):
+        return rng.uniform(low, high, (BLOCK, 1)).astype(np.float32)
 
     labels = np.argsort(rng.random(BLOCK)) % len(SHAPES_CLASSES)
     dark = between(0, 1) < 0.5
@@ -73,7 +68,10 @@ def _draw_block(rng):
     colours = [_colour(between, hue + between(-0.1, 0.1), tone) for _ in range(2)]
     distance, shadow = _distances(between, labels)
     image = _blend(image, shadow * between(0, 0.5), np.float32(0.0))
-    coverage, rim = _ink(between, distance)
+    width = between(0.8, 1.5)
+    outline = np.abs(distance + width) - width
+    coverage = np.clip(0.5 - np.where(between(0, 1) < 0.2, outline, distance), 0, 1)  # some are only an outline
+    rim = np.clip(0.5 - outline, 0, 1) * (between(0, 1) < 0.4)
     shape = _blend(_shaded(between, *colours), rim * between(0, 1), _colour(between, hue + 0.5, tone))
     image = _blend(image, coverage, shape)
     image = _blend(image, _capsule(between), _colour(between, between(0, 1), between(0.1, 0.9)))
@@ -85,7 +83,7 @@ def _draw_block(rng):
 
 
 def _pixels():
-    """Pixel centres, measured from the middle of the image: two arrays (1, SIZE * SIZE)."""
+    """x and y of the pixels' centres from the middle of the image, (1, SIZE * SIZE) each."""
     axis = np.arange(SIZE, dtype=np.float32) - (SIZE - 1) / 2
     return np.tile(axis, SIZE)[None], np.repeat(axis, SIZE)[None]
 
@@ -97,14 +95,11 @@ def _colour(between, hue, lightness):
 
 
 def _blend(below, coverage, above):
-    """Lay `above` over `below` where `coverage` (BLOCK, pixels) is 1."""
-    mixed = coverage[:, None] * (above - below)
-    mixed += below
-    return mixed
+    return below + coverage[:, None] * (above - below)
 
 
 def _ramp(between):
-    """A plane across the image in any direction, about -1 to 1: (BLOCK, pixels)."""
+    """A plane in any direction, about -1 to 1."""
     x, y = _pixels()
     angle = between(0, 2 * np.pi)
     return (x * np.cos(angle) + y * np.sin(angle)) / (SIZE / 2)
@@ -138,24 +133,12 @@ def _distances(between, labels):
     def at(x, y):
         across = (x * np.cos(angle) + y * np.sin(angle)) * (stretch / radius)
         down = (y * np.cos(angle) - x * np.sin(angle)) / (stretch * radius)
-        column, row = (_index(value) for value in (across, down))
+        grid = (np.stack([across, down]) + REACH) * (STEPS / (2 * REACH))
+        column, row = np.clip(grid, 0, STEPS - 1).astype(np.int32)
         return distance_tables().take(first + row * STEPS + column) * radius
 
     shadow = at(x - between(-2.5, 2.5), y - between(0.5, 3))
     return at(x, y), np.clip(0.5 - shadow / 3, 0, 1)
-
-
-def _index(value):
-    return np.clip((value + REACH) * (STEPS / (2 * REACH)), 0, STEPS - 1).astype(np.int32)
-
-
-def _ink(between, distance):
-    """Coverage by the shape, whole or only its outline, and by its rim."""
-    width = between(0.8, 1.5)
-    outline = np.abs(distance + width) - width
-    only_outline = between(0, 1) < 0.2
-    coverage = np.clip(0.5 - np.where(only_outline, outline, distance), 0, 1)
-    return coverage, np.clip(0.5 - outline, 0, 1) * (between(0, 1) < 0.4)
 
 
 def outlines():
@@ -163,6 +146,7 @@ def outlines():
     turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     half_arrow = [(0, -1.2), (0.95, -0.2), (0.38, -0.2), (0.38, 1.1)]
     quarter_cross = np.array([(-0.36, -1.05), (0.36, -1.05), (0.36, -0.36)])
+    quarter_turn = np.array([[0, 1], [-1, 0]])
     outer, inner = np.linspace(-2.3, 2.3, 40), np.linspace(2, -2, 30)
     right = np.array([0.42, 0])
     heart = 13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn)
@@ -173,7 +157,7 @@ def outlines():
         "star": _polar(np.tile([1.2, 0.52], 5), np.arange(10) * np.pi / 5),
         "heart": np.stack([16 * np.sin(turn) ** 3, -heart - 2], axis=-1) / 15.5,
         "crescent": np.concatenate([_polar(1.05, outer - np.pi / 2), _polar(0.86, inner - np.pi / 2) + right]),
-        "cross": np.concatenate([quarter_cross @ _quarter_turns(k) for k in range(4)]),
+        "cross": np.concatenate([quarter_cross @ np.linalg.matrix_power(quarter_turn, k) for k in range(4)]),
         "arrow": np.array(half_arrow + [(-x, y) for x, y in half_arrow[:0:-1]]),
         "flower": _polar(0.5 + 0.6 * np.sqrt(np.abs(np.cos(3 * turn))), turn),
         "drop": np.stack([1.05 * np.sin(turn) * np.sin(turn / 2), 0.1 - 1.2 * np.cos(turn)], axis=-1),
@@ -185,10 +169,6 @@ def _polar(radius, angle):
     return np.stack([radius * np.sin(angle), -radius * np.cos(angle)], axis=-1)
 
 
-def _quarter_turns(count):
-    return np.linalg.matrix_power(np.array([[0, 1], [-1, 0]]), count)
-
-
 @lru_cache(maxsize=1)
 def distance_tables():
     """Signed distance to each outline, negative inside, on a square grid: (classes, STEPS, STEPS) `float32`."""
@@ -198,10 +178,7 @@ def distance_tables():
 
 
 def signed_distance(corners, x, y):
-    """Distance from points to the nearest edge of a closed polygon, negative inside it.
-
-    Shapes: corners (N, 2), x and y of any one shape -> that shape.
-    """
+    """Distance of the points (x, y) to the nearest edge of the closed polygon `corners` (N, 2), negative inside it."""
     nearest, inside = np.full(x.shape, np.inf, np.float32), np.zeros(x.shape, bool)
     for (ax, ay), (bx, by) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         dx, dy = bx - ax, by - ay
