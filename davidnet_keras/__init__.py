@@ -35,9 +35,7 @@ _NAMES = {
     "runs.stop_signals": ("Interrupted",),
     "runs.train": ("train",),
     "training.losses": ("SmoothedCrossentropy",),
-    "training.momentum_sgd": ("MomentumSGD",),
-    "training.muon": ("Muon",),
-    "training.parameter_group": ("ParameterGroup",),
+    "training.optimizers": ("MomentumSGD", "Muon", "ParameterGroup"),
     "training.sum_loss": ("SumLossModel",),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}

@@ -1,6 +1,8 @@
 """Errors that a user can mend, and the checks of arguments that every room shares."""
 
 import difflib
+import math
+import numbers
 import operator
 from collections.abc import Iterable
 from typing import Any
@@ -39,6 +41,14 @@ def whole_number(name: str, value: Any, least: int | None = None, most: int | No
         limit = "" if least is None else f" of {least} or more" if most is None else f" from {least} to {most}"
         raise UserError(f"`{name}` must be a whole number{limit}. Received: {name}={value!r}")
     return number
+
+
+def number(name: str, value: Any, below: float = math.inf) -> float:
+    """Return `value`, a number of at least 0 and below `below`, as a float; UserError (a ValueError) for any other."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < below:
+        limit = "" if below == math.inf else f" and below {below}"
+        raise UserError(f"`{name}` must be a finite number of at least 0{limit}. Received: {name}={value!r}")
+    return float(value)
 
 
 def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> None:

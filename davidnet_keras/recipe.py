@@ -19,125 +19,88 @@ MAX_BATCH_SIZE = 1_000_000
 MAX_WIDTH = 4096
 MAX_MUON_DECAY = 0.1  # of a weight, per step: SGD's 5e-4, given to Muon by mistake, is far above it
 
-HOLDS = {"above": operator.gt, "at least": operator.ge, "below": operator.lt, "at most": operator.le}
+HOLDS = {"above": operator.gt, "at_least": operator.ge, "below": operator.lt, "at_most": operator.le}
 
 
-def setting(group, default, help, advanced=False, above=None, at_least=None, below=None, at_most=None):
-    """A field with its range and its place in `--help`; an `advanced` one is shown by `--help-all` only."""
-    bounds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
-    bounds = {word: bound for word, bound in bounds.items() if bound is not None}
+def setting(group, default, help, advanced=False, **bounds):
+    """A field with its bounds (words of `HOLDS`) and its group in `--help`."""
     return field(default=default, metadata={"help": help, "group": group, "advanced": advanced, "bounds": bounds})
+
+
+def advanced(*arguments, **bounds):
+    """A `setting` that only `--help-all` shows."""
+    return setting(*arguments, advanced=True, **bounds)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a training run. The defaults are the reference notebook's."""
+    """The settings of a training run. The defaults are the reference notebook's. Rates are peaks, for the mean loss."""
 
     name: str = setting("run", "davidnet", "name of the recipe")
     epochs: int = setting("run", 24, "passes over the training set", at_least=1, at_most=MAX_EPOCHS)
     batch_size: int = setting("run", 512, "pictures per step", at_least=1, at_most=MAX_BATCH_SIZE)
-    network: Network = setting(
-        "network", "davidnet", "davidnet: ResNet-9; fastnet: airbench94's, with a third of the arithmetic", True
+    network: Network = advanced("network", "davidnet", "davidnet: ResNet-9; fastnet: airbench94's, a third of the work")
+    activation: Activation = advanced("network", "relu", "fastnet's activation; davidnet's is relu")
+    optimizer: OptimizerName = advanced("optimizer", "sgd", "sgd: Nesterov momentum; muon: orthogonal convolutions")
+    learning_rate: float = setting("optimizer", 0.4, "peak rate for the mean loss; muon: the convolutions'", above=0)
+    bias_rate: float | None = advanced(
+        "optimizer", None, "peak rate of biases and batch norms' beta, for the mean loss; None: learning_rate", above=0
     )
-    activation: Activation = setting("network", "relu", "fastnet's activation; davidnet's is relu", True)
-    optimizer: OptimizerName = setting(
-        "optimizer", "sgd", "sgd: Nesterov momentum; muon: orthogonal updates for convolutions", True
+    head_rate: float | None = advanced(
+        "optimizer", None, "peak rate of the last layer, for the mean loss; None: learning_rate", above=0
     )
-    learning_rate: float = setting(
-        "optimizer",
-        0.4,
-        "peak rate for the mean loss; the optimizer, which sees the sum, gets it divided by the batch size. With muon: "
-        "the convolutions' rate, not divided",
-        above=0,
+    warmup_epochs: float | None = advanced(
+        "optimizer", None, "epochs up to the peak; None: (epochs + 1) // 5, from 1 to half the run", at_least=0
     )
-    bias_rate: float | None = setting(
-        "optimizer", None, "peak rate of biases and batch norms' beta, for the mean loss; None: learning_rate", True, 0
-    )
-    head_rate: float | None = setting(
-        "optimizer", None, "peak rate of the last layer, for the mean loss; None: learning_rate", True, 0
-    )
-    warmup_epochs: float | None = setting(
-        "optimizer",
-        None,
-        "epochs from rate 0 to the peak; None: (epochs + 1) // 5, at least 1, at most half the run",
-        True,
-        at_least=0,
-    )
-    start_rate: float = setting(
-        "optimizer", 0.0, "rate at the start of the warm-up, as a share of the peak", True, at_least=0, at_most=1
-    )
-    end_rate: float = setting(
-        "optimizer", 0.0, "rate at the end of the run, as a share of the peak", True, at_least=0, at_most=1
-    )
-    momentum: float = setting(
-        "optimizer", 0.9, "Nesterov momentum; with muon: the convolutions'", True, at_least=0, below=1
-    )
+    start_rate: float = advanced("optimizer", 0.0, "first rate, as a share of the peak", at_least=0, at_most=1)
+    end_rate: float = advanced("optimizer", 0.0, "last rate, as a share of the peak", at_least=0, at_most=1)
+    momentum: float = advanced("optimizer", 0.9, "Nesterov momentum; muon: the convolutions'", at_least=0, below=1)
     weight_decay: float = setting(
         "optimizer",
         5e-4,
-        "L2 decay for the mean loss; the gradient of the sum gets it times the batch size. With muon: times the batch "
-        "size it is the share that a step at the peak rates takes off all weights but the convolutions'",
+        "L2 decay for the mean loss; with muon, times the batch size: the share that a step at the peak rates takes "
+        "off all weights but the convolutions'",
         at_least=0,
     )
-    label_smoothing: float = setting(
-        "optimizer", 0.0, "share of each label that is spread over all classes", True, at_least=0, below=1
-    )
+    label_smoothing: float = advanced("optimizer", 0.0, "share of a label spread over all classes", at_least=0, below=1)
     width: int = setting("network", 64, "channels of the first layer", at_least=1, at_most=MAX_WIDTH)
-    dropout: float = setting(
-        "network", 0.05, "share of each convolution's outputs set to zero", True, at_least=0, below=1
+    dropout: float = advanced("network", 0.05, "share of the convolutions' outputs set to 0", at_least=0, below=1)
+    logit_scale: float | None = advanced(
+        "network", None, "factor on the logits; None: davidnet 1/8, fastnet 1 / channels of the last layer", above=0
     )
-    logit_scale: float | None = setting(
-        "network",
-        None,
-        "factor on the logits; None: 1/8 in davidnet, 1 / channels of the last layer in fastnet",
-        True,
-        above=0,
+    whitening: bool = advanced(
+        "network", True, "fastnet's first convolution whitens; without: a trained one and a norm"
     )
-    whitening: bool = setting(
-        "network", True, "fastnet's first convolution whitens; without: a trained one with a norm", True
+    whiten_epochs: int = advanced(
+        "optimizer", 3, "epochs in which fastnet's first bias is trained", at_least=1, at_most=MAX_EPOCHS
     )
-    whiten_epochs: int = setting(
-        "optimizer", 3, "epochs in which fastnet's first bias is trained", True, at_least=1, at_most=MAX_EPOCHS
+    whiten_rate: float | None = advanced(
+        "optimizer", None, "peak rate of fastnet's first bias, for the mean loss; None: bias_rate", above=0
     )
-    whiten_rate: float | None = setting(
-        "optimizer", None, "peak rate of fastnet's first bias, for the mean loss; None: bias_rate", True, above=0
+    identity_start: bool = advanced("network", True, "fastnet's kernels start as the identity; without: at random")
+    crop_padding: int = advanced(
+        "augmentation", 4, "pixels of reflection around a picture before the random crop", at_least=0, at_most=31
     )
-    identity_start: bool = setting("network", True, "fastnet's kernels start as the identity; without: at random", True)
-    crop_padding: int = setting(
-        "augmentation", 4, "pixels of reflection around a picture before the random crop", True, at_least=0, at_most=31
+    flip: bool = advanced("augmentation", True, "mirror each picture left to right with probability 1/2")
+    alternating_flip: bool = advanced(
+        "augmentation", False, "with flip: mirror every other epoch instead, from a random start"
     )
-    flip: bool = setting("augmentation", True, "mirror each picture left to right with probability 1/2", True)
-    alternating_flip: bool = setting(
-        "augmentation", False, "with flip: mirror every other epoch instead, from a random start", True
+    cutout: int = advanced("augmentation", 0, "side in pixels of the square cut out; 0: none", at_least=0, at_most=32)
+    test_views: Views = advanced(
+        "testing", "one", "views averaged for each test picture: itself; mirrored too (2); moved by a pixel too (6)"
     )
-    cutout: int = setting(
-        "augmentation", 0, "side in pixels of the square cut out of each picture; 0: none", True, at_least=0, at_most=32
-    )
-    test_views: Views = setting(
-        "testing",
-        "one",
-        "views of each test picture to average: itself; mirrored too (2); moved by a pixel too (6)",
-        True,
-    )
-    hold_out: int = setting(
-        "run",
-        0,
-        "training pictures held out and tested on instead of the test set, for choosing settings",
-        True,
-        at_least=0,
+    hold_out: int = advanced(
+        "run", 0, "training pictures held out and tested on instead of the test set, to choose settings", at_least=0
     )
     precision: Precision = setting(
         "run", "auto", "arithmetic of the layers; auto: the fastest that this machine supports"
     )
-    deterministic: bool = setting(
-        "run", False, "same seed, same bits: only kernels that add in a fixed order, slower on a GPU"
-    )
+    deterministic: bool = setting("run", False, "same seed, same bits; slower on a GPU")
     seed: int = setting("run", 0, "seed of weights, shuffling, augmentation and dropout", at_least=0, at_most=2**31 - 1)
 
     def __post_init__(self):
         for item in dataclasses.fields(self):
-            _check_type(item, getattr(self, item.name))
-            _check_bounds(item, getattr(self, item.name))
+            _check(item, getattr(self, item.name))
         _check_together(self)
 
     @property
@@ -166,67 +129,58 @@ class Recipe:
         return self.weight_decay * self.batch_size
 
 
-def _check_together(recipe: Recipe) -> None:
-    """Refuse settings that contradict each other."""
-    given = vars(recipe)
-
-    def refuse(message, *names):
-        received = ", ".join(f"{name}={given[name]!r}" for name in names)
-        raise UserError(f"{message} Received: {received}")
-
-    davidnet, muon = recipe.network == "davidnet", recipe.optimizer == "muon"
-    if recipe.warmup_epochs is not None and recipe.warmup_epochs > recipe.epochs:
-        message = "The warm-up cannot be longer than the run; lower warmup_epochs or raise epochs."
-        refuse(message, "warmup_epochs", "epochs")
-    for name, skipped_by in (("start_rate", 0), ("end_rate", recipe.epochs)):
-        if given[name] and recipe.warmup_epochs == skipped_by:
-            message = f"With this warm-up the rate is never {name}; leave {name} out, or give another warmup_epochs."
-            refuse(message, name, "warmup_epochs")
-    if recipe.alternating_flip and not recipe.flip:
-        refuse("Alternating is a way to flip; leave flip on for it.", "alternating_flip", "flip")
-    if davidnet and recipe.activation != "relu":
-        message = f"DavidNet's activation is relu; choose network=fastnet for {recipe.activation}."
-        refuse(message, "activation")
-    for name in ("whitening", "identity_start"):
-        if davidnet and not given[name]:
-            refuse(f"Only FastNet has this part to leave out; leave {name} on for DavidNet.", name)
-    for name, default in (("whiten_epochs", 3), ("whiten_rate", None)):
-        if given[name] != default and (davidnet or not recipe.whitening):
-            refuse(f"Nothing whitens in this network; leave {name} out.", name)
-    if not davidnet and recipe.dropout:
-        refuse("FastNet has no dropout; set it to 0.", "dropout")
-    if muon and None in (recipe.bias_rate, recipe.head_rate):
-        message = "Muon's rate is for convolutions only; give bias_rate and head_rate too, as RECIPES['fast'] does."
-        refuse(message, "bias_rate", "head_rate")
-    if muon and recipe.l2 > MAX_MUON_DECAY:
-        message = (
-            "With muon, weight decay times batch size is the share that each step takes off all weights but the "
-            f"convolutions'; keep it at {MAX_MUON_DECAY} or less, as RECIPES['fast'] does with 2e-6."
-        )
-        refuse(message, "weight_decay", "batch_size")
-
-
-def _check_type(item: dataclasses.Field, value: Any) -> None:
-    """Refuse a value of another type: recipes come from JSON files and keyword arguments too."""
+def _check(item: dataclasses.Field, value: Any) -> None:
+    """Refuse a value of another type, recipes being read from JSON files too, or outside the field's range."""
     choices = get_args(item.type) if get_origin(item.type) is Literal else ()
     allowed = (str,) if choices else get_args(item.type) or (item.type,)
     if float in allowed:
         allowed += (int,)
+    bounds, must = item.metadata["bounds"].items(), None
     if not isinstance(value, allowed) or (isinstance(value, bool) and item.type is not bool):
-        kinds = " or ".join("None" if kind is type(None) else kind.__name__ for kind in allowed)
-        raise UserError(f"A recipe's {item.name} must be of type {kinds}. Received: {item.name}={value!r}")
-    if choices and value not in choices:
-        raise UserError(f"A recipe's {item.name} is one of {', '.join(choices)}. Received: {item.name}={value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"A recipe's {item.name} must be finite. Received: {item.name}={value}")
+        must = "of type " + " or ".join("None" if kind is type(None) else kind.__name__ for kind in allowed)
+    elif choices and value not in choices:
+        must = f"one of {', '.join(choices)}"
+    elif isinstance(value, float) and not math.isfinite(value):
+        must = "finite"
+    elif value is not None and not all(HOLDS[word](value, bound) for word, bound in bounds):
+        must = " and ".join(f"{word.replace('_', ' ')} {bound}" for word, bound in bounds)
+    if must:
+        raise UserError(f"A recipe's {item.name} must be {must}. Received: {item.name}={value!r}")
 
 
-def _check_bounds(item: dataclasses.Field, value: Any) -> None:
-    """Refuse a number outside the field's range."""
-    bounds = item.metadata["bounds"]
-    if value is not None and not all(HOLDS[word](value, bound) for word, bound in bounds.items()):
-        text = " and ".join(f"{word} {bound}" for word, bound in bounds.items())
-        raise UserError(f"A recipe's {item.name} must be {text}. Received: {item.name}={value}")
+def _check_together(recipe: Recipe) -> None:
+    """Refuse settings that contradict each other."""
+    davidnet, muon, warmup = recipe.network == "davidnet", recipe.optimizer == "muon", recipe.warmup_epochs
+    whitening = recipe.whitening and not davidnet
+    too_long = "The warm-up cannot be longer than the run; lower warmup_epochs or raise epochs."
+    never = "With this warm-up the rate is never {0}; leave {0} out, or give another warmup_epochs."
+    alternating = "Alternating is a way to flip; leave flip on for it."
+    relu = f"DavidNet's activation is relu; choose network=fastnet for {recipe.activation}."
+    part = "Only FastNet has this part to leave out; leave {0} on for DavidNet."
+    whitens = "Nothing whitens in this network; leave {0} out."
+    muons_rate = "Muon's rate is for convolutions only; give bias_rate and head_rate too, as RECIPES['fast'] does."
+    muons_decay = (
+        "With muon, weight decay times batch size is the share that each step takes off all weights but the "
+        f"convolutions'; keep it at {MAX_MUON_DECAY} or less, as RECIPES['fast'] does with 2e-6."
+    )
+    contradictions = [  # (whether it is one, the settings, the sentence)
+        ((warmup or 0) > recipe.epochs, "warmup_epochs epochs", too_long),
+        (warmup == 0 and recipe.start_rate, "start_rate warmup_epochs", never),
+        (warmup == recipe.epochs and recipe.end_rate, "end_rate warmup_epochs", never),
+        (recipe.alternating_flip and not recipe.flip, "alternating_flip flip", alternating),
+        (davidnet and recipe.activation != "relu", "activation", relu),
+        (davidnet and not recipe.whitening, "whitening", part),
+        (davidnet and not recipe.identity_start, "identity_start", part),
+        (not whitening and recipe.whiten_epochs != 3, "whiten_epochs", whitens),
+        (not whitening and recipe.whiten_rate is not None, "whiten_rate", whitens),
+        (not davidnet and recipe.dropout, "dropout", "FastNet has no dropout; set it to 0."),
+        (muon and None in (recipe.bias_rate, recipe.head_rate), "bias_rate head_rate", muons_rate),
+        (muon and recipe.l2 > MAX_MUON_DECAY, "weight_decay batch_size", muons_decay),
+    ]
+    for wrong, names, sentence in contradictions:
+        if wrong:
+            received = ", ".join(f"{name}={getattr(recipe, name)!r}" for name in names.split())
+            raise UserError(f"{sentence.format(*names.split())} Received: {received}")
 
 
 # Source: KellerJordan/cifar10-airbench, `airbench94_muon.py`. Different here: the activation; the first bias starts at

@@ -12,9 +12,7 @@ from davidnet_keras.models.network import Network
 from davidnet_keras.precision import choose_precision
 from davidnet_keras.recipe import Recipe
 from davidnet_keras.training.losses import SmoothedCrossentropy
-from davidnet_keras.training.momentum_sgd import MomentumSGD
-from davidnet_keras.training.muon import Muon
-from davidnet_keras.training.parameter_group import ParameterGroup
+from davidnet_keras.training.optimizers import MomentumSGD, Muon, ParameterGroup
 
 BIASES, SCALES, HEAD, ANY = "(beta|bias)$", "gamma$", "(dense|head)/kernel$", ""
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from davidnet_keras.training.parameter_group import group_of
+from davidnet_keras.training.optimizers import group_of
 
 PATTERN = "whiten/bias$"  # of its path, for a `ParameterGroup` whose rate fades
 LAYER, NEXT_BLOCK = "whiten", "block1"

@@ -8,7 +8,7 @@ import keras
 from davidnet_keras.errors import refuse_unknown
 
 # Importing the optimizers and losses registers them, so that Keras can load every model that `train` saves.
-from davidnet_keras.training import losses, momentum_sgd, muon  # noqa: F401
+from davidnet_keras.training import losses, optimizers  # noqa: F401
 from davidnet_keras.training.sum_loss import SumLossModel
 
 IMAGE_SHAPE = (32, 32, 3)

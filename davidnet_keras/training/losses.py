@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-REDUCTIONS = ("sum", "mean", "sum_over_batch_size")
+from davidnet_keras.errors import number
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
@@ -21,16 +21,9 @@ class SmoothedCrossentropy(keras.losses.Loss):
     Shapes: y_true (batch, ...) or (batch, ..., 1), y_pred (batch, ..., classes) -> (batch, ...) before the reduction.
 
     Args:
-        label_smoothing: float in [0, 1), s above. Default 0.2.
-        from_logits: bool, whether predictions are logits rather than probabilities. Default True.
-        reduction: as for every Keras loss. Default "sum_over_batch_size".
-        name: str. Default "smoothed_crossentropy".
-
-    Raises:
-        ValueError: a smoothing outside [0, 1); one-hot targets.
-
-    Example:
-        model.compile("sgd", SmoothedCrossentropy(0.2), metrics=["accuracy"])
+        label_smoothing: s above, in [0, 1).
+        from_logits: whether predictions are logits rather than probabilities.
+        reduction, name: as for every Keras loss.
 
     Source: Szegedy et al., 2016, "Rethinking the Inception Architecture", section 7.
     """
@@ -42,15 +35,9 @@ class SmoothedCrossentropy(keras.losses.Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str = "smoothed_crossentropy",
     ) -> None:
-        number = isinstance(label_smoothing, (int, float)) and not isinstance(label_smoothing, bool)
-        if not number or not 0 <= label_smoothing < 1:
-            raise ValueError(
-                "The label smoothing must be a number of at least 0 and below 1. "
-                f"Received: label_smoothing={label_smoothing!r}"
-            )
         wide = "float64" if keras.config.floatx() == "float64" else "float32"
         super().__init__(name=name, reduction=reduction, dtype=wide)
-        self.label_smoothing = float(label_smoothing)
+        self.label_smoothing = number("label_smoothing", label_smoothing, below=1)
         self.from_logits = bool(from_logits)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -88,32 +75,16 @@ class NamedLoss(keras.losses.Loss):
 
 
 def summed(loss: keras.losses.Loss | str) -> keras.losses.Loss:
-    """A copy of a Keras loss, or of the one with that name, with reduction "sum".
-
-    Raises:
-        ValueError: there is no such loss, or its reduction is none of "sum", "mean" and "sum_over_batch_size".
-    """
+    """A copy of a Keras loss, or of the one with that name, with reduction "sum"; ValueError for any other."""
     if isinstance(loss, str):
-        loss = _named(loss)
-    if not isinstance(loss, keras.losses.Loss):
+        found = keras.losses.get(loss)
+        loss = found if isinstance(found, keras.losses.Loss) else NamedLoss(loss)
+    reduction = getattr(loss, "reduction", None)
+    if not isinstance(loss, keras.losses.Loss) or reduction not in ("sum", "mean", "sum_over_batch_size"):
         raise ValueError(
-            "SumLossModel.compile takes one keras.losses.Loss or the name of one; "
-            f"wrap a function in a Loss subclass. Received: loss={loss!r}"
-        )
-    if loss.reduction not in REDUCTIONS:
-        raise ValueError(
-            f"The loss's reduction must be one of {', '.join(REDUCTIONS)}, so that its sum over the batch is defined. "
-            f"Received: reduction={loss.reduction!r}"
+            "SumLossModel.compile takes one keras.losses.Loss or the name of one (wrap a function in a subclass); its "
+            f"reduction must be one of sum, mean, sum_over_batch_size. Received: loss={loss!r}, reduction={reduction!r}"
         )
     loss = copy.copy(loss)
     loss.reduction = "sum"
     return loss
-
-
-def _named(name):
-    """The loss that Keras knows by this name: a Loss already, or a function to wrap."""
-    try:
-        found = keras.losses.get(name)
-    except ValueError:
-        raise ValueError(f"Keras has no loss of that name. Received: loss={name!r}") from None
-    return found if isinstance(found, keras.losses.Loss) else NamedLoss(name)

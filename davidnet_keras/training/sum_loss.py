@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from davidnet_keras.errors import refuse_unknown
+from davidnet_keras.errors import number, refuse_unknown
 from davidnet_keras.kernels.backend import tf
 from davidnet_keras.training.losses import summed
 
@@ -17,22 +17,15 @@ class SumLossModel(keras.Model):
         g = d/dw sum_i sample_weight_i * loss_i  +  l2 * w        for every trainable variable w
 
     `fit` and `evaluate` show that sum per example. All else is `keras.Model`: metrics, sample and class weights, mixed
-    precision, `tf.distribute`, `steps_per_execution`, `gradient_accumulation_steps` (Keras averages the micro-batches:
-    the mean of summed gradient + decay), saving. `keras.models.clone_model`, which would make a plain model of it, is
-    refused; `copy.deepcopy` copies it whole.
+    precision, `tf.distribute`, `steps_per_execution`, saving, `gradient_accumulation_steps` (the mean of the
+    micro-batches' g). `copy.deepcopy` copies it; `keras.models.clone_model`, which would lose the step, is refused.
 
     Args:
-        inputs, outputs: `keras.KerasTensor`, as for `keras.Model(inputs, outputs)`.
-        l2: float >= 0, the coefficient of w added to the gradient of the summed loss: weight decay x batch size
-            (5e-4 x 512 = 0.256 in the reference). `keras.regularizers.L2(c)` adds 2 c w, and its penalty to the loss
-            shown; this does neither. Default 0.
+        inputs, outputs, name, trainable: as for `keras.Model(inputs, outputs)`, with a single output.
+        l2: float >= 0, weight decay x batch size (5e-4 x 512 = 0.256 in the reference). `keras.regularizers.L2(c)`
+            adds 2 c w, and its penalty to the loss shown; this does neither.
         dtype: policy that decides whether `compile` scales the loss ("mixed_float16" does); the layers have their own.
             Default: Keras's global one.
-        name, trainable: as for `keras.Model`.
-
-    Raises:
-        ValueError: negative l2; more than one output.
-        TypeError: an unknown argument.
 
     Example:
         model = SumLossModel(inputs, outputs, l2=5e-4 * 512)
@@ -42,121 +35,92 @@ class SumLossModel(keras.Model):
     """
 
     def __init__(
-        self,
-        inputs: Any,
-        outputs: Any,
-        l2: float = 0.0,
-        dtype: Any = None,
-        name: str | None = None,
-        trainable: bool = True,
-        **unknown: Any,
+        self, inputs: Any, outputs: Any, l2: float = 0.0, dtype: Any = None, name: str | None = None, **kwargs: Any
     ) -> None:
-        refuse_unknown(type(self).__name__, unknown, ("inputs", "outputs", "l2", "dtype", "name", "trainable"))
-        if not l2 >= 0:
-            raise ValueError(f"The decay must be 0 or more. Received: l2={l2}")
+        refuse_unknown(type(self).__name__, kwargs, ("inputs", "outputs", "l2", "dtype", "name", "trainable"))
         if len(keras.tree.flatten(outputs)) != 1:
             raise ValueError(f"SumLossModel takes a model with a single output. Received: outputs={outputs}")
-        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
+        super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         if dtype is not None:
             self.dtype_policy = keras.dtype_policies.get(dtype)
-        self.l2 = float(l2)
+        self.l2 = number("l2", l2)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One step on one replica's batch: forward, gradient, sum and decay, update. Returns the metrics so far."""
+        """One step on one replica's batch; returns the metrics so far."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             y_pred = self(x, training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight)
             scaled_loss = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled_loss, self.trainable_variables)
-        examples = _batch_size(y_pred)
-        self.optimizer.apply_gradients(
-            (self._sum_with_decay(gradient, variable, examples), variable)
-            for gradient, variable in zip(gradients, self.trainable_variables, strict=True)
-        )
-        self._show(loss, examples)
+        variables = self.trainable_variables
+        gradients = tape.gradient(scaled_loss, variables)
+        examples, replicas = self._batch(y_pred)
+        gradients = [
+            self._sum_with_decay(gradient, variable, examples * replicas, self.l2 / replicas)
+            for gradient, variable in zip(gradients, variables, strict=True)
+        ]
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        shown = next(metric for metric in self.metrics if metric.name == "loss")  # by `fit`, per example
+        shown.update_state(loss * tf.cast(replicas, loss.dtype), sample_weight=examples)
         return self.compute_metrics(x, y, y_pred, sample_weight)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """The replica's summed loss per example, divided by the number of replicas.
+        """The replica's summed loss per example, divided by the number of replicas: Keras's scale for a mean loss.
 
-        That is how Keras scales a mean loss, so `evaluate`, `test_step` and the loss tracker need no change. The
-        gradient flows at this scale too and is multiplied afterwards: the sum's own would be nearer to float16's
+        The gradient flows at this scale too, and is multiplied afterwards: the sum's own is nearer to float16's
         overflow by the batch size.
         """
         total = super().compute_loss(x, y, y_pred, sample_weight, training)
-        examples = tf.maximum(_batch_size(y_pred), 1)  # a replica's share of a small last batch may be empty
-        return total / tf.cast(examples * self._replicas(), total.dtype)
+        examples, replicas = self._batch(y_pred)
+        examples = tf.maximum(examples, 1)  # a replica's share of a small last batch may be empty
+        return total / tf.cast(examples * replicas, total.dtype)
 
-    def _sum_with_decay(self, gradient, variable, examples):
-        """This replica's gradient of its summed loss, and its share of the decay: replicas' gradients are added up."""
+    def _sum_with_decay(self, gradient, variable, examples, l2):
+        """From the gradient of the loss per example, that of the sum, plus l2 * w; Keras adds up the replicas'."""
         if gradient is None:  # the loss does not depend on this variable: Keras warns and leaves it alone
             return None
         gradient = tf.convert_to_tensor(gradient)  # embeddings give sparse slices
-        total = gradient * tf.cast(examples * self._replicas(), gradient.dtype)
-        if not self.l2:
-            return total
-        # Loss scaling multiplies the gradients, and so the decay too.
-        decay = self.optimizer.scale_loss(tf.constant(self.l2 / self._replicas(), gradient.dtype))
-        return total + tf.cast(decay, gradient.dtype) * tf.convert_to_tensor(variable, dtype=gradient.dtype)
+        gradient *= tf.cast(examples, gradient.dtype)
+        if not l2:
+            return gradient
+        decay = self.optimizer.scale_loss(tf.constant(l2, gradient.dtype))  # as the gradient is scaled
+        return gradient + tf.cast(decay, gradient.dtype) * tf.convert_to_tensor(variable, dtype=gradient.dtype)
 
-    def _show(self, loss, examples):
-        """Add the batch to the loss that `fit` shows, each example with the same weight."""
-        for metric in self.metrics:
-            if metric.name == "loss":
-                metric.update_state(loss * tf.cast(self._replicas(), loss.dtype), sample_weight=examples)
-
-    def _replicas(self):
-        return self.distribute_strategy.num_replicas_in_sync
+    def _batch(self, y_pred):
+        """How many examples this replica has, and how many replicas there are."""
+        return tf.shape(keras.tree.flatten(y_pred)[0])[0], self.distribute_strategy.num_replicas_in_sync
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
-        """As `keras.Model.compile`, for one loss with reduction "sum", "mean" or "sum_over_batch_size".
-
-        The three mean the same here: the step descends the sum, the figure shown is per example.
-
-        Raises:
-            ValueError: no loss, several losses, a plain function, or another reduction.
-        """
+        """As `keras.Model.compile`, for one loss; its reduction "sum", "mean" or "sum_over_batch_size" is ignored."""
         super().compile(optimizer=optimizer, loss=summed(loss), **kwargs)
         if not self.optimizer.built:  # now, so that a model saved before its first step loads without a warning
             self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as the model with this `get_compile_config()` was."""
-        # Keras does not recompile a model with a `compile` of its own, unless the model says how.
+        """Compile as the model of this `get_compile_config()` was; Keras asks it of models with their own `compile`."""
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def get_config(self) -> dict[str, Any]:
-        """The graph as a plain model's config, and the arguments beside it."""
-        # Keras writes no graph for a class whose constructor takes more than (inputs, outputs).
+        """The arguments and the graph, which Keras writes only for classes that take nothing but inputs and outputs."""
         graph = keras.Model(self.input, self.output, name=self.name)
-        return {
-            "graph": keras.saving.serialize_keras_object(graph),
-            "l2": self.l2,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "trainable": self.trainable,
-        }
+        dtype = keras.dtype_policies.serialize(self.dtype_policy)
+        graph = keras.saving.serialize_keras_object(graph)
+        return {"graph": graph, "l2": self.l2, "dtype": dtype, "trainable": self.trainable}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "SumLossModel":
         """The model of this config, with new weights."""
-        graph = keras.saving.deserialize_keras_object(copy.deepcopy(config["graph"]), custom_objects=custom_objects)
-        arguments = {name: config[name] for name in ("l2", "dtype", "trainable")}
+        arguments = copy.deepcopy(config)
+        graph = keras.saving.deserialize_keras_object(arguments.pop("graph"), custom_objects=custom_objects)
         return cls(graph.input, graph.output, name=graph.name, **arguments)
 
-    def _run_through_graph(self, *args, **kwargs):
+    def _run_through_graph(self, inputs, operation_fn=lambda op: op, call_fn=None):
         # `clone_model` asks nothing public of a model before it makes a plain one from the graph.
-        if getattr(kwargs.get("operation_fn"), "__module__", "") == keras.models.clone_model.__module__:
-            kind = type(self).__name__
+        if getattr(operation_fn, "__module__", "") == keras.models.clone_model.__module__:
             raise ValueError(
-                f"clone_model would lose {kind}'s train step; use copy.deepcopy(model), or "
-                f"{kind}.from_config(model.get_config()) for new weights. Received: model={self.name!r}"
+                f"clone_model would lose {type(self).__name__}'s train step; use copy.deepcopy(model), or "
+                f"type(model).from_config(model.get_config()) for new weights. Received: model={self.name!r}"
             )
-        return super()._run_through_graph(*args, **kwargs)
-
-
-def _batch_size(y_pred):
-    """How many examples a batch of predictions has, as a scalar int32 tensor."""
-    return tf.shape(keras.tree.flatten(y_pred)[0])[0]
+        return super()._run_through_graph(inputs, operation_fn, call_fn)

@@ -9,7 +9,7 @@ import pytest
 from davidnet_keras import RECIPES, DavidNet, FastNet, MomentumSGD, Muon, Recipe, SmoothedCrossentropy
 from davidnet_keras.data.datasets import held_out
 from davidnet_keras.models.build import build_model, parameter_groups
-from davidnet_keras.training.parameter_group import group_of
+from davidnet_keras.training.optimizers import group_of
 
 FAST = RECIPES["fast"]
 

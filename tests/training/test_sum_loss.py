@@ -282,7 +282,7 @@ def test_a_regulariser_is_added_to_the_sum_once(two_cpus):
     [
         (None, "takes one keras.losses.Loss"),
         (lambda y, p: y - p, "takes one keras.losses.Loss"),
-        ("no_such_loss", "no loss of that name"),
+        ("no_such_loss", "Could not interpret loss identifier: no_such_loss"),
         (keras.losses.MeanSquaredError(reduction=None), "reduction must be one of"),
         (keras.losses.MeanSquaredError(reduction="mean_with_sample_weight"), "reduction must be one of"),
     ],

@@ -1,13 +1,78 @@
+"""The optimizers against the same updates worked out in NumPy."""
+
 import re
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from davidnet_keras import MomentumSGD, Muon, ParameterGroup
-from davidnet_keras.training.muon import orthogonal
+from davidnet_keras.training.optimizers import orthogonal
 
-RATES = (0.2, 0.1, 0.05)
+RATES = (0.1, 0.4, 0.05, 0.0, 0.2)
+MUON_RATES = (0.2, 0.1, 0.05)
+
+
+def walk(optimizer, rates=RATES):
+    """The weights after each step on the gradient 2 w."""
+    weight = keras.Variable(np.array([1.0, -2.0, 3.0], "float32"))
+    path = []
+    for rate in rates:
+        optimizer.learning_rate = rate
+        optimizer.apply([2 * weight.value], [weight])
+        path.append(weight.numpy())
+    return np.array(path)
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_the_rate_stays_outside_the_velocity(nesterov):
+    weight, velocity, expected = np.array([1.0, -2.0, 3.0]), 0.0, []
+    for rate in RATES:
+        gradient = 2 * weight
+        velocity = 0.8 * velocity + gradient
+        weight = weight - rate * (gradient + 0.8 * velocity if nesterov else velocity)
+        expected.append(weight)
+    np.testing.assert_allclose(walk(MomentumSGD(0.1, 0.8, nesterov)), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_it_is_keras_sgd_at_a_constant_rate_and_no_other(nesterov):
+    ours, keras_own = (cls(0.1, momentum=0.8, nesterov=nesterov) for cls in (MomentumSGD, keras.optimizers.SGD))
+    constant = (0.1,) * 5
+    np.testing.assert_allclose(walk(ours, constant), walk(keras_own, constant), rtol=1e-5)
+    ours, keras_own = (cls(0.1, momentum=0.8, nesterov=nesterov) for cls in (MomentumSGD, keras.optimizers.SGD))
+    assert not np.allclose(walk(ours), walk(keras_own), rtol=1e-2)
+
+
+def test_momentum_can_be_changed_between_steps_and_is_in_the_config():
+    changed, constant = MomentumSGD(0.1, 0.5), MomentumSGD(0.1, 0.9)
+    changed.momentum = 0.9
+    np.testing.assert_array_equal(walk(changed), walk(constant))
+    config = changed.get_config()
+    assert config["momentum"] == pytest.approx(0.9)
+    assert float(MomentumSGD.from_config(config).momentum) == pytest.approx(0.9)
+
+
+def test_non_default_arguments_survive_the_config():
+    optimizer = MomentumSGD(0.25, momentum=0.7, nesterov=False, clipnorm=1.0, name="mine")
+    copied = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert isinstance(copied, MomentumSGD)
+    assert (copied.nesterov, copied.clipnorm, copied.name) == (False, 1.0, "mine")
+    assert float(copied.learning_rate) == 0.25
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.0, float("nan")])
+def test_a_momentum_that_cannot_be_is_refused(momentum):
+    with pytest.raises(ValueError, match="Received: momentum="):
+        MomentumSGD(0.1, momentum)
+
+
+def test_a_plain_tensorflow_variable_is_trained_too():
+    """As in a training loop without Keras's layers."""
+    weight = tf.Variable([1.0, -2.0, 3.0])
+    MomentumSGD(0.1).apply_gradients([(2 * weight, weight)])
+    np.testing.assert_allclose(weight.numpy(), np.array([1.0, -2.0, 3.0]) * (1 - 0.1 * 2 * 1.9), rtol=1e-6)
 
 
 def variable(values, path):
@@ -49,10 +114,10 @@ def test_in_bfloat16_the_direction_is_the_same_to_its_rounding():
 def test_a_kernel_is_normalised_and_moved_by_the_orthogonal_velocity():
     rng = np.random.default_rng(0)
     w, path = rng.normal(size=(3, 3, 4, 6)), []
-    gradients = rng.normal(size=(len(RATES), 3, 3, 4, 6))
+    gradients = rng.normal(size=(len(MUON_RATES), 3, 3, 4, 6))
     kernel = variable(w, "conv/kernel")
     optimizer, velocity = Muon(momentum=0.6), 0.0
-    for rate, gradient in zip(RATES, gradients, strict=True):
+    for rate, gradient in zip(MUON_RATES, gradients, strict=True):
         optimizer.learning_rate = rate
         optimizer.apply([gradient.astype("float32")], [kernel])
         velocity = 0.6 * velocity + gradient
@@ -72,10 +137,10 @@ def test_the_size_of_the_gradient_does_not_matter_to_a_kernel():
 
 
 def test_other_weights_move_as_by_momentum_sgd_with_their_own_momentum():
-    gradients = np.random.default_rng(1).normal(size=(len(RATES), 5)).astype("float32")
+    gradients = np.random.default_rng(1).normal(size=(len(MUON_RATES), 5)).astype("float32")
     ours, sgds = (variable(np.arange(5), "head/kernel") for _ in range(2))
     muon, sgd = Muon(momentum=0.6, sgd_momentum=0.85), MomentumSGD(0.1, 0.85)
-    for rate, gradient in zip(RATES, gradients, strict=True):
+    for rate, gradient in zip(MUON_RATES, gradients, strict=True):
         for optimizer, weight in ((muon, ours), (sgd, sgds)):
             optimizer.learning_rate = rate
             optimizer.apply([gradient], [weight])
@@ -132,7 +197,7 @@ def test_the_first_group_that_fits_counts():
     np.testing.assert_allclose(weight.numpy(), [0.8], rtol=1e-6)
 
 
-def test_it_comes_back_from_its_config():
+def test_muon_comes_back_from_its_config():
     groups = [ParameterGroup("bias", 2.0, 0.1, 7), ParameterGroup("head")]
     optimizer = Muon(0.3, 0.5, 0.7, 4, "bfloat16", groups=groups, name="mine")
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
@@ -151,7 +216,7 @@ def test_it_comes_back_from_its_config():
         ("newton_schulz_dtype", "float8_e4m3fn"),
     ],
 )
-def test_impossible_arguments_are_refused(name, value):
+def test_impossible_arguments_of_muon_are_refused(name, value):
     with pytest.raises(ValueError, match=f"Received: {name}="):
         Muon(**{name: value})
 
@@ -170,5 +235,5 @@ WRONG = [
 
 @pytest.mark.parametrize("wrong", [*WRONG, {"fade_steps": 2.5}, {"fade_steps": True}])
 def test_impossible_groups_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"Received: (ParameterGroup|fade_steps=)"):
+    with pytest.raises(ValueError, match=r"Received: (ParameterGroup|(rate|decay|fade_steps)=)"):
         ParameterGroup(**{"pattern": "bias"} | wrong)
