@@ -45,10 +45,11 @@ def whole_number(name: str, value: Any, least: int | None = None, most: int | No
 
 def number(name: str, value: Any, below: float = math.inf) -> float:
     """Return `value`, a number of at least 0 and below `below`, as a float; UserError (a ValueError) for any other."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < below:
+    result = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    if not 0 <= result < below:
         limit = "" if below == math.inf else f" and below {below}"
         raise UserError(f"`{name}` must be a finite number of at least 0{limit}. Received: {name}={value!r}")
-    return float(value)
+    return result
 
 
 def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> None:

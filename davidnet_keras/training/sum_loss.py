@@ -93,7 +93,7 @@ class SumLossModel(keras.Model):
         return tf.shape(keras.tree.flatten(y_pred)[0])[0], self.distribute_strategy.num_replicas_in_sync
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
-        """As `keras.Model.compile`, for one loss; its reduction "sum", "mean" or "sum_over_batch_size" is ignored."""
+        """As `keras.Model.compile`, for one loss; "sum", "mean" and "sum_over_batch_size" all mean the sum."""
         super().compile(optimizer=optimizer, loss=summed(loss), **kwargs)
         if not self.optimizer.built:  # now, so that a model saved before its first step loads without a warning
             self.optimizer.build(self.trainable_variables)
