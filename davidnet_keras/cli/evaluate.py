@@ -26,17 +26,9 @@ def table(result):
     """The result in words and columns."""
     width = max(len("class"), *(len(scored.name) for scored in result.per_class))
     lines = [f"{'class':{width}}  precision  recall       n"]
-    for name, precision, recall, count in result.per_class:
-        lines.append(f"{name:{width}}  {_percent(precision):>9}  {_percent(recall):>6}  {count:6,}")
+    for name, *shares, count in result.per_class:
+        precision, recall = ("-" if share is None else f"{100 * share:.1f} %" for share in shares)
+        lines.append(f"{name:{width}}  {precision:>9}  {recall:>6}  {count:6,}")
     n, right = result.confusion.sum(), result.confusion.trace()
-    return "\n".join(
-        [
-            *lines,
-            f"Test accuracy {100 * result.accuracy:.2f} % ({right:,} of {n:,}), loss {result.loss:.4f}; "
-            f"pictures in {result.output}: confusion.png, mistakes.png",
-        ]
-    )
-
-
-def _percent(share):
-    return "-" if share is None else f"{100 * share:.1f} %"
+    summary = f"Test accuracy {100 * result.accuracy:.2f} % ({right:,} of {n:,}), loss {result.loss:.4f}"
+    return "\n".join([*lines, f"{summary}; pictures in {result.output}: confusion.png, mistakes.png"])

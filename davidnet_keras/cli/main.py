@@ -4,19 +4,12 @@ import importlib
 import signal
 import sys
 
-from davidnet_keras.cli.options import BAD_INPUT, PROGRAM, nearest
+from davidnet_keras.cli.options import BAD_INPUT, PROGRAM, suggestion
 from davidnet_keras.errors import UserError
 
 # A program that a signal ends exits with 128 plus the signal's number: 130 for Ctrl-C, 143 for SIGTERM.
 DONE, SIGNALLED, INTERRUPTED = 0, 128, 130
-# Command -> the module whose main(argv) runs it; imported only when asked for.
-COMMANDS = {
-    "evaluate": "davidnet_keras.cli.evaluate",
-    "lr-find": "davidnet_keras.cli.lr_find",
-    "plot": "davidnet_keras.cli.plot",
-    "predict": "davidnet_keras.cli.predict",
-}
-TRAIN = "davidnet_keras.cli.train"
+COMMANDS = ("evaluate", "lr-find", "plot", "predict")  # the modules' names, with a hyphen
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,8 +19,11 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        module, rest = _command(argv)
-        importlib.import_module(module).main(rest)
+        command = "train" if not argv or argv[0].startswith("-") else argv.pop(0)
+        if command not in ("train", *COMMANDS):
+            others = f"choose {', '.join(COMMANDS)}, or train with {PROGRAM} --help's flags."
+            raise UserError(f"There is no command {command}; {suggestion(command, COMMANDS, others)}")
+        importlib.import_module(f"davidnet_keras.cli.{command.replace('-', '_')}").main(argv)
         return DONE
     except UserError as error:
         print(f"davidnet_keras: {error}", file=sys.stderr)
@@ -38,14 +34,3 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"\nInterrupted. {interrupt}", file=sys.stderr)
         return SIGNALLED + getattr(interrupt, "signal_number", signal.SIGINT)
-
-
-def _command(argv):
-    """(module, its arguments); UserError for a word that is no command."""
-    if not argv or argv[0].startswith("-"):
-        return TRAIN, argv
-    if argv[0] in COMMANDS:
-        return COMMANDS[argv[0]], argv[1:]
-    near = nearest(argv[0], COMMANDS)
-    hint = f"did you mean {near}?" if near else f"choose {', '.join(COMMANDS)}, or train with {PROGRAM} --help's flags."
-    raise UserError(f"There is no command {argv[0]}; {hint}")

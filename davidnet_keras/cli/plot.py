@@ -1,10 +1,8 @@
 """`python -m davidnet_keras plot RUN...`: runs over one another. Without TensorFlow, which takes seconds to import."""
 
 import dataclasses
-import os
-from pathlib import Path
 
-from davidnet_keras.cli.options import Parser, check_picture
+from davidnet_keras.cli.options import Parser, picture_path, write_picture
 from davidnet_keras.errors import UserError
 from davidnet_keras.runs.run_folder import RunFolder
 from davidnet_keras.runs.series_folder import SeriesFolder
@@ -25,10 +23,9 @@ def main(argv):
     parser.add_argument("--log", nargs="*", default=[], metavar="COLUMN", help=logarithmic)
     parser.flag("title", None, "of the picture", str | None)
     options = parser.parse()
-    from davidnet_callbacks import atomic_write, plot_runs
+    from davidnet_callbacks import plot_runs
 
-    output = Path(os.path.expanduser(options.output))
-    check_picture(options.output)
+    output = picture_path(options.output)
     if not options.runs:
         raise UserError("Name one run folder or more.")
     runs = [run for path in options.runs for run in runs_in(path)]
@@ -36,12 +33,7 @@ def main(argv):
         figure = plot_runs(labelled(runs), options.metric or None, options.title, options.log)
     except (OSError, ValueError) as error:
         raise UserError(f"These runs cannot be drawn: {error}") from error
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(output) as temporary:
-            figure.savefig(temporary)
-    except OSError as error:
-        raise UserError(f"The picture cannot be written ({error}); name another --output.") from error
+    write_picture(figure, output)
     print(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} drawn in {output}")
 
 
@@ -78,8 +70,7 @@ def _settings(path):
     if not folder.recipe.is_file():
         return None
     recipe, conditions = folder.read_recipe()
-    values = dataclasses.asdict(recipe)
-    del values["seed"]
-    # The precision that the run had, in place of "auto".
-    values |= {"recipe": values.pop("name"), "dataset": conditions["dataset"], "precision": conditions["precision"]}
-    return values | {"data": str(conditions["data"])}
+    settings = dataclasses.asdict(dataclasses.replace(recipe, seed=0))
+    settings["recipe"] = settings.pop("name")
+    # Among them the precision that the run had, in place of "auto".
+    return settings | {name: str(conditions[name]) for name in ("dataset", "data", "precision")}

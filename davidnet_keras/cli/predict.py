@@ -28,20 +28,17 @@ def main(argv):
     if pictures:
         RunFolder(options.run).read_recipe()  # a folder without a run is refused before TensorFlow takes its seconds
         import_tensorflow()
-        from davidnet_keras.runs.predict import predictions
-        from davidnet_keras.runs.trained_run import open_run
+        from davidnet_keras.runs.predict import open_run, predictions
 
         run = open_run(options.run)
         print(f"{run.folder.path}: {run.source}", file=sys.stderr)
         _show(predictions(run, pictures), options.json)
-    for refusal in refusals[:-1]:
-        print(f"davidnet_keras: {refusal}", file=sys.stderr)
     if refusals:
-        raise refusals[-1]
+        raise UserError("\ndavidnet_keras: ".join(refusals))  # a line each
 
 
 def _read_all(paths, fit):
-    """([(path, array)] of those that can be read, [UserError] of the others)."""
+    """([(path, array)] of those that can be read, [why not] of the others)."""
     from davidnet_keras.data.pictures import read_picture
 
     pictures, refusals = [], []
@@ -51,7 +48,7 @@ def _read_all(paths, fit):
             try:
                 pictures.append((path, read_picture(path, fit)))
             except UserError as error:
-                refusals.append(error)
+                refusals.append(str(error))
     for note in notes:
         print(f"davidnet_keras: {note.message}", file=sys.stderr)
     return pictures, refusals
@@ -59,10 +56,9 @@ def _read_all(paths, fit):
 
 def _show(found, as_json):
     """Print a line for each prediction."""
-    width = min(40, max(len(prediction.picture) for prediction in found))
-    for picture, top in found:
+    width = min(40, max(len(path) for path, _ in found))
+    for path, top in found:
         if as_json:
-            names = [{"class": name, "probability": probability} for name, probability in top]
-            print(json.dumps({"picture": picture, "top": names}))
+            print(json.dumps({"picture": path, "top": [{"class": name, "probability": share} for name, share in top]}))
         else:
-            print(f"{picture:{width}}  " + "  ".join(f"{name} {100 * share:.1f} %" for name, share in top))
+            print(f"{path:{width}}  " + "  ".join(f"{name} {100 * share:.1f} %" for name, share in top))

@@ -3,15 +3,10 @@
 import contextlib
 import shlex
 import time
-from pathlib import Path
 
-from davidnet_keras.cli.options import PROGRAM, Parser, add_data, add_recipe, default_recipe, with_given
-from davidnet_keras.data import datasets
+from davidnet_keras.cli.options import PROGRAM, Parser, parse_recipe, with_given
 from davidnet_keras.errors import UserError
 from davidnet_keras.kernels.environment import import_tensorflow
-from davidnet_keras.runs.changes import check_changes
-from davidnet_keras.runs.run_folder import RunFolder
-from davidnet_keras.runs.series_folder import SeriesFolder
 
 DESCRIPTION = """Train David Page's ResNet-9 on small colour pictures and write a run folder: history.csv,
 curves.png, lr.png, log.tsv, recipe.json, result.json and model.keras.
@@ -29,24 +24,15 @@ EXAMPLES = f"""examples:
 
 def parse(argv):
     """(options, Recipe) that the arguments ask for; help or a refusal is printed, and SystemExit raised."""
-    recipe = default_recipe(argv)
     parser = Parser("", argv, "[flags]", DESCRIPTION, EXAMPLES)
-    parser.add_argument("--help-all", action="help", help="show every flag, those for ablations too")
-    add_data(parser)
-    folder = "run folder"
-    parser.flag(
-        "run_dir", None, "new or empty folder; None: runs/<recipe>-<dataset>-<time>", str | None, folder, metavar="RUN"
-    )
-    parser.flag("resume", None, "run folder to continue from its newest checkpoint", str | None, folder, metavar="RUN")
-    parser.flag("change_recipe", False, "with --resume: allow settings that differ from the run's", bool, folder, True)
-    parser.flag("runs", 1, "trainings, with the seeds seed, seed + 1, ...; their mean and spread", int, folder)
-    parser.flag(
-        "checkpoint_every", None, "batches between checkpoints; None: only after each epoch", int | None, folder, True
-    )
-    add_recipe(parser, recipe)
-    options = parser.parse()
-    options.dataset = datasets.with_labels(options.dataset, options.labels)
-    return options, with_given(recipe, options)
+    new, group = "new or empty folder; None: runs/<recipe>-<dataset>-<time>", "run folder"
+    parser.flag("run_dir", None, new, str | None, group, metavar="RUN")
+    parser.flag("resume", None, "run folder to continue from its newest checkpoint", str | None, group, metavar="RUN")
+    parser.flag("change_recipe", False, "with --resume: allow settings that differ from the run's", bool, group, True)
+    parser.flag("runs", 1, "trainings, with the seeds seed, seed + 1, ...; their mean and spread", int, group)
+    every = "batches between checkpoints; None: only after each epoch"
+    parser.flag("checkpoint_every", None, every, int | None, group, advanced=True)
+    return parse_recipe(parser)
 
 
 def main(argv):
@@ -58,7 +44,10 @@ def main(argv):
         raise UserError("--resume continues in the run's own folder; leave out --run-dir.")
     if options.change_recipe and not resumed:
         raise UserError("--change-recipe applies to a resumed run; name that with --resume, or leave it out.")
-    several = options.runs != 1 or (resumed and ("runs" in options.given or SeriesFolder.exists(options.resume)))
+    from davidnet_keras.runs.series_folder import SeriesFolder
+
+    n = options.runs if "runs" in options.given else None
+    several = options.runs != 1 or (resumed and (n is not None or SeriesFolder.exists(options.resume)))
     if several:
         from davidnet_keras.runs import series
 
@@ -66,7 +55,7 @@ def main(argv):
         if resumed:
             series.check_resume(options.resume, options.change_recipe)
     if resumed:
-        recipe = _recipe_to_continue(options, (SeriesFolder if several else RunFolder)(options.resume))
+        recipe = _recipe_to_continue(options, several)
     import_tensorflow()
     from davidnet_keras.runs import resume, train
 
@@ -74,7 +63,7 @@ def main(argv):
     run_dir = options.resume or options.run_dir or train.default_run_dir(recipe, options.dataset)
     with _how_to_resume(run_dir, options, argv):
         if several and resumed:
-            result = series.resume_runs(run_dir, n=options.runs if "runs" in options.given else None, **common)
+            result = series.resume_runs(run_dir, n=n, **common)
         elif several:
             result = series.train_runs(recipe, options.runs, options.dataset, run_dir=run_dir, **common)
         elif resumed:
@@ -84,52 +73,51 @@ def main(argv):
     print(result if several else summary(result, recipe.tested_on, time.perf_counter() - started))
 
 
-def _recipe_to_continue(options, folder):
+def _recipe_to_continue(options, several):
     """The run's own recipe with the given flags; refused, before TensorFlow is imported, where they may not differ."""
-    begun, conditions = folder.read_recipe()
+    from davidnet_keras.runs.changes import check_changes
+    from davidnet_keras.runs.series_folder import RunFolder, SeriesFolder
+
+    begun, conditions = (SeriesFolder if several else RunFolder)(options.resume).read_recipe()
     if "dataset" in options.given and options.dataset != conditions["dataset"]:
         raise UserError(
             f"A run goes on with the pictures it was begun with; leave out --dataset, or start a new run. "
             f"Received: dataset={options.dataset}, begun with {conditions['dataset']}"
         )
     recipe = with_given(begun, options)
-    check_changes(begun, recipe, options.change_recipe, isinstance(folder, SeriesFolder))
+    check_changes(begun, recipe, options.change_recipe, several)
     return recipe
 
 
 @contextlib.contextmanager
 def _how_to_resume(run_dir, options, argv):
     """Turn what ends a run early into a sentence with the command that continues it, or what to do instead."""
-    resumed, data = options.resume is not None, ["--data-dir", options.data_dir] if options.data_dir else []
-    command = f"{PROGRAM} {shlex.join(argv if resumed else ['--resume', str(run_dir), *data])}"
-    another = not resumed and _has_begun(run_dir)  # another run's folder, which will be refused
+    from davidnet_keras.kernels.devices import is_out_of_memory
+    from davidnet_keras.runs.series_folder import SeriesFolder
 
-    def begun():
-        return _has_begun(run_dir) and not another
+    folder, data = SeriesFolder(run_dir), ["--data-dir", options.data_dir] if options.data_dir else []
+    command = f"{PROGRAM} {shlex.join(argv if options.resume else ['--resume', str(run_dir), *data])}"
 
+    def begun():  # not before the first write
+        return folder.recipe.exists() or folder.runs.exists()
+
+    another = begun() and not options.resume  # another run's folder, which will be refused
     try:
         yield
     except KeyboardInterrupt as interrupt:
         saved = f"Saved after {interrupt.progress}. " if hasattr(interrupt, "progress") else ""
-        interrupt.args = (f"{saved}Continue with: {command}" if begun() else "Nothing was written.",)
+        interrupt.args = (f"{saved}Continue with: {command}" if begun() and not another else "Nothing was written.",)
         raise
     except OSError as error:
-        what = f"continue with: {command}" if begun() else "start again."
+        what = f"continue with: {command}" if begun() and not another else "start again."
         raise UserError(f"The run stopped: {error}. Mend that, then {what}") from error
     except Exception as error:
-        from davidnet_keras.kernels.devices import is_out_of_memory
-
         if not is_out_of_memory(error):
             raise
         raise UserError(
             "There is not enough memory for this network and these batches; start a new run with a lower --batch-size "
             "or --width."
         ) from error
-
-
-def _has_begun(run_dir):
-    """Whether there is a run to continue: not before the first write."""
-    return (Path(run_dir) / "recipe.json").exists() or SeriesFolder.exists(run_dir)
 
 
 def summary(result, tested_on, seconds):

@@ -11,20 +11,17 @@ from pathlib import Path
 from davidnet_keras.errors import UserError
 
 DEFAULTS = {
-    # TensorFlow turns oneDNN on by itself only on CPUs with AVX512-VNNI or later. It doubles DavidNet's speed on an
-    # older AVX-512 CPU: TF_ENABLE_ONEDNN_OPTS=0 python benchmarks/train_step.py shows the difference.
+    # Doubles DavidNet's speed on an older AVX-512 CPU (python benchmarks/train_step.py); newer ones have it on.
     "TF_ENABLE_ONEDNN_OPTS": "1",
-    # TensorFlow keeps the memory that it frees: a step needs gigabytes, and fresh memory comes page by page.
-    "TF_CPU_ALLOCATOR_USE_BFC": "true",
-    # Without a GPU, TensorFlow prints a screenful about not finding one. Errors still arrive as exceptions.
-    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_CPU_ALLOCATOR_USE_BFC": "true",  # keeps freed memory, which a step would need again
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # without a GPU, a screenful about that; errors still arrive as exceptions
 }
 
 
 def tune_tensorflow() -> None:
-    """Set the environment that trains DavidNet fastest, where the user has not set it. Call it before importing Keras.
+    """Set the environment that trains DavidNet fastest, where it is not set, as the command line does.
 
-    The command line does; a notebook or program of yours may. Warns if TensorFlow is already imported: too late.
+    Call it before importing Keras; once TensorFlow is imported it has no effect, and warns.
     """
     missing = {name: value for name, value in DEFAULTS.items() if name not in os.environ}
     if missing and "tensorflow" in sys.modules:
@@ -44,12 +41,11 @@ def check_backend() -> None:
     order = keras.config.image_data_format() if keras else configured.get("image_data_format", "channels_last")
     before = " before Keras is imported" if keras else ""
     if backend != "tensorflow":
-        if variable == backend:
-            choice = f"the environment variable KERAS_BACKEND says {backend}"
-        elif configured.get("backend") == backend:
+        choice = f"Keras was imported with {backend}"
+        if backend == configured.get("backend"):
             choice = f'{path} says "backend": "{backend}"'
-        else:
-            choice = f"Keras was imported with {backend}"
+        if backend == variable:
+            choice = f"the environment variable KERAS_BACKEND says {backend}"
         mend = f"set KERAS_BACKEND=tensorflow{before}"
         raise UserError(f"Only Keras's TensorFlow backend is supported, but {choice}; {mend}.")
     if order != "channels_last":

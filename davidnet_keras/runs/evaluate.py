@@ -13,7 +13,7 @@ from davidnet_callbacks import atomic_write, plot_confusion, plot_mistakes
 from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError
 from davidnet_keras.runs.conditions import load_data
-from davidnet_keras.runs.trained_run import open_run
+from davidnet_keras.runs.predict import open_run
 
 MISTAKES = 32  # pictures drawn
 MISTAKE = ("index", "true", "predicted", "probability")
@@ -51,9 +51,6 @@ def evaluate_run(
         run_dir: run folder; of an unfinished run, the newest checkpoint is used.
         data_dir: folder or archive with CIFAR, as for `train`. Not used by "shapes".
         output: folder to write. Default: `evaluation` in the run folder.
-
-    Returns:
-        `Evaluation`.
 
     Raises:
         UserError (a ValueError): the run or the data cannot be read, or the folder cannot be written.
@@ -95,9 +92,14 @@ def score(probabilities, labels, names, output):
 def _write(result, run, pictures):
     """Write the four files, each whole or not at all."""
     result.output.mkdir(parents=True, exist_ok=True)
-    counted = f"{int(result.confusion.sum()):,} test pictures of {run.conditions['dataset']}"
+    n, dataset = int(result.confusion.sum()), run.conditions["dataset"]
+    counted = f"{n:,} test pictures of {dataset}"
+    content = {"accuracy": result.accuracy, "loss": result.loss, "n": n, "dataset": dataset, "model": run.source}
+    content["per_class"] = [scored._asdict() for scored in result.per_class]
+    content["confusion"] = result.confusion.tolist()
+    content["mistakes"] = [dict(zip(MISTAKE, each, strict=True)) for each in result.mistakes]
     with atomic_write(result.output / "evaluation.json") as temporary:
-        temporary.write_text(json.dumps(_as_json(result, run), indent=1) + "\n")
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
     with atomic_write(result.output / "classes.csv") as temporary, open(temporary, "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([ClassScore._fields, *result.per_class])
     with atomic_write(result.output / "confusion.png") as temporary:
@@ -106,17 +108,3 @@ def _write(result, run, pictures):
     with atomic_write(result.output / "mistakes.png") as temporary:
         drawn = [(pictures[index], *rest) for index, *rest in result.mistakes[:MISTAKES]]
         plot_mistakes(drawn, len(result.mistakes), counted).savefig(temporary)
-
-
-def _as_json(result, run):
-    """The content of evaluation.json."""
-    return {
-        "accuracy": result.accuracy,
-        "loss": result.loss,
-        "n": int(result.confusion.sum()),
-        "dataset": run.conditions["dataset"],
-        "model": run.source,
-        "per_class": [scored._asdict() for scored in result.per_class],
-        "confusion": result.confusion.tolist(),
-        "mistakes": [dict(zip(MISTAKE, each, strict=True)) for each in result.mistakes],
-    }

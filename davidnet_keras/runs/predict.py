@@ -1,15 +1,76 @@
-"""What a run's model sees in pictures."""
+"""The newest model of a run, and what it sees in pictures."""
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import keras
 import numpy as np
 
+from davidnet_keras.data import datasets
 from davidnet_keras.data.pictures import read_picture
-from davidnet_keras.runs.trained_run import open_run
+from davidnet_keras.errors import UserError
+from davidnet_keras.models.averaged_views import with_views
+from davidnet_keras.recipe import Recipe
+from davidnet_keras.runs.checkpoint import DamagedCheckpoint, Progress, read_checkpoint
+from davidnet_keras.runs.model_file import load_model
+from davidnet_keras.runs.run_folder import RunFolder
 
+BATCH_SIZE = 500
 TOP = 3
+
+
+class TrainedRun(NamedTuple):
+    """A run's model and the conditions that it was trained under."""
+
+    folder: RunFolder
+    recipe: Recipe
+    conditions: dict  # data set, precision, versions, ...: the rest of recipe.json
+    model: keras.Model
+    source: str  # which of the run's files holds the model, in words
+
+    @property
+    def class_names(self):
+        return datasets.class_names(self.conditions["dataset"])
+
+    def probabilities(self, pictures):
+        """Class probabilities, float64 (n, classes), of uint8 pictures (n, 32, 32, 3), by the recipe's test views."""
+        model, _ = with_views(self.model, self.recipe.test_views)
+        logits = np.asarray(model.predict(pictures, batch_size=BATCH_SIZE, verbose=0), np.float64)
+        classes = len(self.class_names)
+        if logits.shape[1:] != (classes,):
+            raise UserError(f"The model does not have the {classes} classes of the run; restore its file.")
+        if not np.isfinite(logits).all():
+            raise UserError("The model's outputs are not finite; its weights are damaged: restore its file.")
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+
+def open_run(run_dir):
+    """Load the model of a run, as a `TrainedRun`: the finished one, else the newest checkpoint that can be read.
+
+    Nothing is written, so the run may still be training. UserError: there is no run, no epoch of it is finished, or its
+    files are damaged.
+    """
+    folder = RunFolder(run_dir)
+    recipe, conditions = folder.read_recipe()
+    if folder.model.exists():
+        return TrainedRun(folder, recipe, conditions, load_model(folder.model, compile=False), "the finished model")
+    saved = folder.saved()
+    if not saved:
+        raise UserError(f"The run in {folder.path} has no model: its first epoch is not finished, or the file is gone.")
+    for progress in reversed(saved):
+        path = folder.checkpoint(*progress)
+        try:
+            read_checkpoint(path, folder.run_id())
+            model = load_model(path, compile=False)
+        except (DamagedCheckpoint, UserError) as error:
+            print(f"{path} cannot be used: {error}.", file=sys.stderr)  # standard output is for the result
+            continue
+        source = f"the checkpoint after {Progress(*progress)} of {recipe.epochs}; the run is not finished"
+        return TrainedRun(folder, recipe, conditions, model, source)
+    raise UserError(f"No checkpoint in {folder.checkpoints} can be used; start a new run.")
 
 
 class Prediction(NamedTuple):
@@ -29,12 +90,9 @@ def predict_pictures(
 
     Args:
         run_dir: run folder; of an unfinished run, the newest checkpoint is used.
-        pictures: sequence of paths, of pictures of any size and mode.
+        pictures: paths of pictures of any size and mode.
         fit: "crop" (default) takes the square in the middle, "squash" changes the proportions; see `read_picture`.
         top: how many classes to name. Default 3.
-
-    Returns:
-        List of `Prediction(picture, top)`, `top` a list of (class name, probability), the likeliest first.
 
     Raises:
         UserError (a ValueError): a picture or the run cannot be read.

@@ -47,7 +47,7 @@ def test_other_runs_are_loaded_as_ever(empty_cache, begun, tmp_path):
 def test_resume_and_evaluate_ask_for_it(empty_cache, begun, tmp_path, monkeypatch):
     from davidnet_keras import Recipe
     from davidnet_keras.runs import evaluate
-    from davidnet_keras.runs.trained_run import TrainedRun
+    from davidnet_keras.runs.predict import TrainedRun
 
     with RunFolder.create(tmp_path / "run") as folder:
         folder.write_recipe(Recipe(precision="float32"), **begun)

@@ -9,8 +9,8 @@ import pytest
 from davidnet_keras import RECIPES, FastNet, UserError, load_model, load_shapes, resume, train
 from davidnet_keras.data import datasets, shapes
 from davidnet_keras.models.averaged_views import TestTimeAugmentation
+from davidnet_keras.runs.predict import open_run
 from davidnet_keras.runs.run_folder import RunFolder
-from davidnet_keras.runs.trained_run import open_run
 
 RECIPE = replace(
     RECIPES["fast"], epochs=3, whiten_epochs=2, batch_size=24, width=2, seed=5, precision="float32", deterministic=True

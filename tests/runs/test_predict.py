@@ -8,7 +8,7 @@ from run_folders import RECIPE, finished_run, tiny_model
 from davidnet_keras import SHAPES_CLASSES, UserError, load_shapes, predict_pictures, read_picture
 from davidnet_keras.data.class_names import CIFAR10_CLASSES, CIFAR100_CLASSES
 from davidnet_keras.runs.checkpoint import Progress
-from davidnet_keras.runs.trained_run import open_run
+from davidnet_keras.runs.predict import open_run
 
 
 @pytest.fixture(scope="module")
