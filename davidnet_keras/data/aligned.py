@@ -10,8 +10,7 @@ ALIGNMENT = 64  # bytes: TensorFlow copies what begins elsewhere, and NumPy's la
 
 def aligned_empty(shape, dtype):
     """An array as of `numpy.empty`, whose memory begins at a multiple of 64 bytes."""
-    dtype = np.dtype(dtype)
-    size = int(np.prod(shape)) * dtype.itemsize
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)

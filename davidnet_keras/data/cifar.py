@@ -17,9 +17,7 @@ CIFAR10 = Layout(
     sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
     train=tuple(f"data_batch_{i}" for i in range(1, 6)),
     test=("test_batch",),
-    label_keys=("labels",),
-    label_key="labels",
-    classes=10,
+    labels={"labels": 10},
 )
 CIFAR100 = Layout(
     folder="cifar-100-python",
@@ -27,9 +25,8 @@ CIFAR100 = Layout(
     sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
     train=("train",),
     test=("test",),
-    label_keys=("coarse_labels", "fine_labels"),
+    labels={"coarse_labels": 20, "fine_labels": 100},
     label_key="fine_labels",
-    classes=100,
 )
 
 
@@ -69,9 +66,7 @@ def load_cifar100(data_dir: str | os.PathLike | None = None, label_mode: str = "
     """
     if label_mode not in ("fine", "coarse"):
         raise ValueError(f"`label_mode` must be 'fine' or 'coarse'. Received: label_mode={label_mode!r}")
-    if label_mode == "fine":
-        return _load(CIFAR100, data_dir)
-    return _load(dataclasses.replace(CIFAR100, label_key="coarse_labels", classes=20), data_dir)
+    return _load(dataclasses.replace(CIFAR100, label_key=f"{label_mode}_labels"), data_dir)
 
 
 def is_cached(layout: Layout) -> bool:

@@ -27,9 +27,8 @@ class Layout:
     sha256: str  # of that archive, as keras.datasets has it
     train: tuple[str, ...]  # names of the training files; the binary version adds .bin
     test: tuple[str, ...]  # names of the test files
-    label_keys: tuple[str, ...]  # labels of each picture, in the order of the binary version's bytes
-    label_key: str  # the one that is read
-    classes: int
+    labels: dict[str, int]  # classes by kind of label, in the order of the binary version's bytes
+    label_key: str = "labels"  # the kind that is read
     images: tuple[int, int] = (50_000, 10_000)  # training, test
 
     @property
@@ -138,7 +137,7 @@ def _fill(x, y, layout, name, file, size, where):
         raise DataError(
             f"{where} cannot be used, {error}: {remedy}a file of yours must hold a pickled dictionary of 'data', "
             f"uint8 {(len(y), PIXELS)}, and '{layout.label_key}', a list of {len(y):,} integers from 0 to "
-            f"{layout.classes - 1}; other arrays go to train_dataset(x, y) as they are."
+            f"{layout.labels[layout.label_key] - 1}; other arrays go to train_dataset(x, y) as they are."
         ) from error
     for channel, plane in enumerate(data.reshape(-1, 3, 32, 32).swapaxes(0, 1)):
         x[..., channel] = plane  # ten times faster than one transposed copy
@@ -153,13 +152,14 @@ def _read_file(layout, rows, name, file, size):
         raise ValueError("it is larger than the whole data set")
     if file.peek(2)[:2] == GZIP:
         raise ValueError("it is packed by gzip")
-    keys, key = layout.label_keys, layout.label_key
+    kinds, key = list(layout.labels), layout.label_key
+    classes = layout.labels[key]
     if name.endswith(".bin"):  # for each picture a byte for each label, then its pixels
-        whole = rows * (len(keys) + PIXELS)
+        whole = rows * (len(kinds) + PIXELS)
         if size != whole:
             raise pickle.UnpicklingError(f"it has {size:,} bytes and not {whole:,}")
         records = np.frombuffer(file.read(size), np.uint8).reshape(rows, -1)
-        batch = {"data": records[:, len(keys) :], key: records[:, keys.index(key)]}
+        batch = {"data": records[:, len(kinds) :], key: records[:, kinds.index(key)]}
     else:
         batch = read_pickle(file, size)
     data, labels = batch.get("data"), batch.get(key)
@@ -170,6 +170,6 @@ def _read_file(layout, rows, name, file, size):
         raise ValueError(f"its 'data' has shape {data.shape} and not {(rows, PIXELS)}")
     if not isinstance(labels, list) or len(labels) != rows:
         raise ValueError(f"its '{key}' are not a list of {rows:,} labels")
-    if not all(type(label) is int and 0 <= label < layout.classes for label in labels):
-        raise ValueError(f"its '{key}' are not all integers from 0 to {layout.classes - 1}")
+    if not all(type(label) is int and 0 <= label < classes for label in labels):
+        raise ValueError(f"its '{key}' are not all integers from 0 to {classes - 1}")
     return data, labels

@@ -30,7 +30,7 @@ def batch(seed, classes=10, rows=ROWS):
 
 def batches(layout):
     """Every data file of a layout, by name."""
-    return {name: batch(seed, layout.classes) for seed, name in enumerate(layout.train + layout.test)}
+    return {name: batch(seed, layout.labels[layout.label_key]) for seed, name in enumerate(layout.train + layout.test)}
 
 
 def write_folder(layout, root, protocol=2, **changed):
@@ -52,7 +52,7 @@ def write_binary(layout, folder):
     """Write the binary version's files: for each picture its labels, a byte each, and its pixels."""
     folder.mkdir(parents=True)
     for name, content in batches(layout).items():
-        columns = [np.array(content[key.encode()], np.uint8)[:, None] for key in layout.label_keys]
+        columns = [np.array(content[key.encode()], np.uint8)[:, None] for key in layout.labels]
         (folder / f"{name}.bin").write_bytes(np.hstack([*columns, content[b"data"]]).tobytes())
     return folder
 
