@@ -61,8 +61,7 @@ def load_cifar100(data_dir: str | os.PathLike | None = None, label_mode: str = "
             `CIFAR100_COARSE_CLASSES`.
 
     Raises:
-        DataError: as `load_cifar10`.
-        ValueError: `label_mode` is neither of the two.
+        DataError as `load_cifar10`; ValueError: `label_mode` is neither of the two.
     """
     if label_mode not in ("fine", "coarse"):
         raise ValueError(f"`label_mode` must be 'fine' or 'coarse'. Received: label_mode={label_mode!r}")

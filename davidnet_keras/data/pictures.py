@@ -86,11 +86,9 @@ def _read(path, fit, size):
         except _BOMBS:
             raise
         except Exception:
-            content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
-            bare = _without_metadata(content)
-            if bare == content:
+            if path.stat().st_size > MAX_BYTES:
                 raise
-            return _small_picture(io.BytesIO(bare), fit, size)
+            return _small_picture(io.BytesIO(_without_metadata(path.read_bytes())), fit, size)
 
 
 def _known_formats():
