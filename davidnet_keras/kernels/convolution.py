@@ -14,9 +14,7 @@ def convolve(x, kernel, inputs_gradient_needed=None):
 
     Shapes: x (batch, height, width, channels), kernel (3, 3, channels, filters) -> (batch, height, width, filters).
 
-    Args:
-        inputs_gradient_needed: as `gradient_switch` makes it, or None. While it is off, the plain convolution gives
-            zeros for the gradient of x.
+    While `inputs_gradient_needed`, a `gradient_switch`, is off, the plain convolution gives x a gradient of zeros.
     """
     kernel = tf.convert_to_tensor(kernel)
     x = tf.cast(x, kernel.dtype)

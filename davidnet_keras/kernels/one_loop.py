@@ -16,10 +16,8 @@ def one_loop(function, *tensors, **settings):
     TensorFlow runs one operation after the other, each reading and writing all of its tensors: with little arithmetic
     per element, that is what takes the time. See docs/results/kernels.
 
-    Args:
-        function: takes tensors and returns one; a function of a module, as the compiled code is cached by it.
-        *tensors: its arguments, or arrays. XLA compiles anew for each batch size.
-        **settings: its other arguments, all hashable.
+    The function must be one of a module and the settings hashable: the compiled code is cached by them. XLA compiles
+    anew for each batch size.
     """
     tensors = [tf.convert_to_tensor(x) for x in tensors]
     if devices.visible_gpus() or any(x.shape.rank is None for x in tensors):

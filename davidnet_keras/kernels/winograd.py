@@ -117,7 +117,7 @@ def _from_map(x, kind, axes):
     TensorFlow pads before them and transposes the products after them.
     """
     (high, wide), channels = axes, x.shape[3]
-    x = tf.pad(x, [[0, 0], _padding(kind, high), _padding(kind, wide), [0, 0]])
+    x = tf.pad(x, [[0, 0], *(_pixels_to_products(kind, axis)[1] for axis in axes), [0, 0]])
     rows, columns = x.shape[1:3]
     x = _in_loop(_split, tf.reshape(x, [-1, columns, channels]), kind, wide)  # (., tiles across, n, channels)
     x = _in_loop(_split, tf.reshape(x, [-1, rows, wide.products * channels]), kind, high)  # (., tiles down, n, .)
@@ -146,7 +146,7 @@ def _split(x, kind, axis):
 
 def _merge(products, kind, axis):
     """(n, ., tiles, .) -> (., size, .), the gradient of `_split`."""
-    matrix, before = _pixels_to_products(kind, axis)
+    matrix, (before, _) = _pixels_to_products(kind, axis)
     products = tf.unstack(products)
     x = _weighted(matrix.T[before : before + axis.tile], products)  # (., tiles, pixels, .)
     if before:  # each tile reaches one pixel into its neighbours on either side
@@ -162,19 +162,13 @@ def _weighted(matrix, parts):
     return sum(column * part[:, :, None] for column, part in zip(columns, parts, strict=True))
 
 
-def _padding(kind, axis):
-    """The zeros that `_split` needs before and after an axis."""
-    matrix, before = _pixels_to_products(kind, axis)
-    return [before, axis.tile * (axis.tiles - 1) + matrix.shape[1] - before - axis.size]
-
-
 def _pixels_to_products(kind, axis):
-    """The matrix (n, pixels) from a tile's pixels to its products, and how many pixels before the tile it begins.
+    """The matrix (n, pixels) from a tile's pixels to its products; the zeros needed before and after the axis.
 
     `kind` is "inputs", or "outputs" for the gradient of the output.
     """
     inputs, _, outputs = transforms(axis.tile)
     matrix, before = (inputs, 1) if kind == "inputs" else (outputs.T, 0)
-    if axis.tiles > 1:
-        return matrix, before
-    return matrix[:, before : before + axis.size], 0  # beyond the map there are zeros
+    if axis.tiles == 1:  # beyond the map there are zeros
+        matrix, before = matrix[:, before : before + axis.size], 0
+    return matrix, [before, axis.tile * (axis.tiles - 1) + matrix.shape[1] - before - axis.size]

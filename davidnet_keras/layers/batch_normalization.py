@@ -17,8 +17,7 @@ class FusedBatchNormalization(keras.layers.Layer):
     with float32 arithmetic inside; the moving variance collects the unbiased estimate (n / (n - 1)), as PyTorch and the
     TensorFlow 1 kernel do; the defaults are DavidNet's. Under `tf.distribute` each replica has statistics of its own.
 
-    Shapes: (batch, ..., channels) -> the same. The kernel takes four axes, up to float32 and no mask; other inputs
-    take a slower path of the same arithmetic.
+    Inputs of another rank than four, in float64 or with a mask take a slower path of the same arithmetic.
 
     Args:
         momentum: in [0, 1], the share of the old moving statistics that a step keeps.

@@ -20,9 +20,7 @@ _FIXED = dict(kernel_size=3, strides=1, padding="same", data_format="channels_la
 class Conv3x3(keras.layers.Conv2D):
     """`keras.layers.Conv2D` of 3x3 kernels, stride 1, zero padding and channels last, no bias by default.
 
-    Attributes:
-        inputs_gradient_needed: as `kernels.convolution.gradient_switch` makes it. While it is off, the inputs' gradient
-            may be zeros. Default None: always on.
+    While its `inputs_gradient_needed`, a `gradient_switch` or None, is off, the inputs may get a gradient of zeros.
     """
 
     def __init__(self, filters: int, *, use_bias: bool = False, **kwargs: Any):
@@ -44,6 +42,8 @@ class Conv3x3(keras.layers.Conv2D):
 @keras.saving.register_keras_serializable(package="davidnet_keras")
 class ConvBN(keras.layers.Layer):
     """3x3 convolution without bias, dropout, batch normalisation, ReLU; with `pool` a 2x2 maximum at the end.
+
+    `dropout`, in [0, 1), is the share of the convolution's outputs that are set to zero in training.
 
     Shapes: (batch, height, width, in) -> (batch, height, width, filters), with `pool` half as high and wide.
 
