@@ -56,7 +56,7 @@ class RandomFlip(RandomBatchLayer):
         super().__init__(seed=seed, **kwargs)
         if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 <= rate <= 1:
             raise ValueError(f"`rate` is a probability from 0 to 1. Received: rate={rate!r}")
-        self.rate = float(rate)
+        self.rate: float = float(rate)
 
     def draw(self, seed: Any, shape: Any) -> tuple:
         """Return a 1-tuple: which pictures to mirror, bool (B,)."""
