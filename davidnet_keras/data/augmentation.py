@@ -1,8 +1,4 @@
-"""Layers that augment a batch of pictures: random crop, flips, cutout, and a stack of them.
-
-The same seed gives the same pictures eagerly, inside `tf.data` and inside a compiled model. Shapes, `seed` and the
-arguments of a call are those of `RandomBatchLayer`.
-"""
+"""Layers that augment a batch of pictures: random crop, flips, cutout, and a stack of them."""
 
 import dataclasses
 import numbers
@@ -22,8 +18,7 @@ class RandomCrop(RandomBatchLayer):
     """Pads each picture by reflection and cuts a random window of the original size out of it.
 
     Args:
-        padding: pixels added on each side, fewer than height and width. Each of the (2 * padding + 1)**2 windows is
-            equally likely.
+        padding: pixels added on each side, fewer than height and width. All windows are equally likely.
 
     Source: davidcpage/cifar10-fast, `pad` and `Crop`.
     """
@@ -75,10 +70,7 @@ class AlternatingFlip(RandomBatchLayer):
 
     Any two consecutive epochs show each picture both ways, where `RandomFlip` shows half of them the same way twice.
     Which pictures start mirrored follows from the run's seed and their positions in the training set: `train_dataset`
-    passes both; in a call of your own, pass `origin`. The layer's own `seed` is not used.
-
-    Raises:
-        ValueError: called in training without `origin`.
+    passes both; a call of your own must pass `origin`. The layer's own `seed` is not used.
 
     Example:
         dataset = train_dataset(x, y, 512, Augmentation([RandomCrop(2), AlternatingFlip()]))

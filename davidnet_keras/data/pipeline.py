@@ -42,9 +42,6 @@ def train_dataset(
         sample_weight: weight of each picture, or None for batches without weights.
         num_parallel_calls: batches made at the same time.
 
-    Raises:
-        ValueError: an argument does not fit.
-
     Example:
         model.fit(train_dataset(x, y, 512), steps_per_epoch=steps_per_epoch(len(x), 512), shuffle=False, epochs=24)
 

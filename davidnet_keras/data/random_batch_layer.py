@@ -24,7 +24,8 @@ class RandomBatchLayer(keras.layers.Layer):
     """Base of layers that change each picture of a batch by a random draw of its own.
 
     A subclass defines two pure functions: `draw`, or `draw_from` if the draws depend on which pictures these are or on
-    the epoch, and `transform`. (XLA takes far longer to compile a draw than a transform.)
+    the epoch, and `transform`. (XLA takes far longer to compile a draw than a transform.) The same seed gives the same
+    pictures eagerly, inside `tf.data` and inside a compiled model.
 
     Shapes: (B, H, W, C), or (H, W, C) as a batch of one -> the same, of the same dtype.
 
@@ -36,9 +37,6 @@ class RandomBatchLayer(keras.layers.Layer):
         training: `False` returns the pictures unchanged. Default: as the model that the layer is part of, else `True`.
         seed: two integers that fix the draws for this batch; `None` takes the next ones of the layer's own sequence.
         origin: which pictures these are. Most layers do not need it.
-
-    Raises:
-        ValueError: an argument does not fit; when called, the pictures do not.
     """
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:

@@ -1,7 +1,4 @@
-"""Crop, flip and cutout of a batch of pictures of any dtype, as pure functions of given offsets.
-
-Made of operations that XLA compiles, so eager code, `tf.data` and compiled models give the same pixels.
-"""
+"""Crop, flip and cutout of a batch of pictures of any dtype: pure functions of given offsets, which XLA compiles."""
 
 import numpy as np
 
@@ -9,10 +6,9 @@ from davidnet_keras.kernels.backend import tf
 
 
 def crop(images, dy, dx, padding):
-    """Cut a window of the original size out of each picture padded by reflection, as `numpy.pad(mode="reflect")` does.
+    """Cut a window of the original size out of each picture (B, H, W, C) padded as by `numpy.pad(mode="reflect")`.
 
     Args:
-        images: (B, H, W, C).
         dy, dx: row and column of the padded picture where the window starts, int32 (B,), 0 to 2 * padding.
         padding: pixels added on each side, fewer than height and width.
     """
@@ -33,10 +29,9 @@ def flip(images, mask):
 
 
 def cutout(images, top, left, size, fill=0.0):
-    """Paint over one square of each picture.
+    """Paint over one square of each picture (B, H, W, C).
 
     Args:
-        images: (B, H, W, C).
         top, left: first row and column of the square, int32 (B,).
         size: side of the square in pixels.
         fill: value painted, for all channels or for each, which the pictures' dtype must hold; rounded for integers.
