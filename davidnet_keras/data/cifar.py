@@ -113,8 +113,8 @@ def _locate(layout, path):
         return any((folder / name).is_file() for name in layout.files)
 
     # `path` comes last, since CIFAR-100's files are called train and test.
-    for place in (*filter(has_data, folders), *filter(Path.is_file, archives), *filter(has_data, [path])):
-        return place
+    if found := [*filter(has_data, folders), *filter(Path.is_file, archives), *filter(has_data, [path])]:
+        return found[0]
     raise DataError(
         f"{path} holds neither {layout.folder} with its data files nor {layout.archive}: "
         f"name the folder that does, or download {layout.url} into it."

@@ -6,6 +6,7 @@ import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def read_files(layout: Layout, path: Path) -> Arrays:
     """
     # Aligned, so that a data set made from them holds no copy; filled file by file, in any order.
     train, test = ((aligned_empty((n, 32, 32, 3), np.uint8), aligned_empty(n, np.int64)) for n in layout.images)
-    missing = {}
+    missing: dict[str, Any] = {}  # the rows of x and of y that a file fills
     for (x, y), names in ((train, layout.train), (test, layout.test)):
         missing |= zip(names, zip(np.split(x, len(names)), np.split(y, len(names)), strict=True), strict=True)
     try:

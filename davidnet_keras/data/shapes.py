@@ -32,8 +32,6 @@ def load_shapes(train: int = 2_500, test: int = 1_000, seed: int = 0) -> Arrays:
 
     Raises:
         ValueError: a number is too small or not whole.
-
-    Example: `(x_train, y_train), (x_test, y_test) = load_shapes(train=1_000, test=200, seed=1)`
     """
     train, test, seed = whole_number("train", train, 1), whole_number("test", test, 1), whole_number("seed", seed, 0)
     return _split(train, (seed, 0)), _split(test, (seed, 1))
