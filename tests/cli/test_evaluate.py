@@ -1,11 +1,14 @@
 """`python -m davidnet_keras evaluate` prints a table of the classes and writes the evaluation's files."""
 
+import functools
+
 import pytest
 from run_folders import finished_run, tiny_model
 
 from davidnet_keras import SHAPES_CLASSES, load_shapes
 from davidnet_keras.cli.main import BAD_INPUT, DONE, main
 from davidnet_keras.data import datasets, shapes
+from davidnet_keras.runs import evaluate
 
 FILES = ["classes.csv", "confusion.png", "evaluation.json", "mistakes.png"]
 
@@ -18,6 +21,7 @@ def run(tmp_path_factory):
         patch.setattr(shapes, "load_shapes", lambda: pictures)
         path = tmp_path_factory.mktemp("evaluate") / "run"
         finished_run(path, tiny_model(), data=datasets.fingerprint(pictures))
+        patch.setattr(evaluate, "open_run", functools.cache(evaluate.open_run))  # loaded once
         yield path
 
 

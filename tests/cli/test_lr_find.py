@@ -4,18 +4,9 @@ import csv
 
 import pytest
 
-from davidnet_keras import load_shapes
 from davidnet_keras.cli.main import BAD_INPUT, DONE, main
 
-TINY = ["lr-find", "--dataset", "shapes", "--batch-size", "16", "--width", "2", "--precision", "float32", "--steps=12"]
-
-
-@pytest.fixture
-def few_pictures(monkeypatch):
-    from davidnet_keras.data import shapes
-
-    pictures = load_shapes(train=64, test=16)
-    monkeypatch.setattr(shapes, "load_shapes", lambda: pictures)
+TINY = ["lr-find", "--dataset", "shapes", "--batch-size", "16", "--width", "1", "--precision", "float32", "--steps=12"]
 
 
 def test_it_writes_a_picture_and_the_numbers_and_prints_what_they_suggest(tmp_path, capsys, few_pictures):

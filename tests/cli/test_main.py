@@ -8,21 +8,13 @@ import sys
 import pytest
 from run_folders import CONDITIONS
 
-from davidnet_keras import RECIPES, UserError, load_shapes
+from davidnet_keras import RECIPES, UserError
 from davidnet_keras.cli.main import BAD_INPUT, DONE, INTERRUPTED, main
 from davidnet_keras.cli.train import parse
 from davidnet_keras.runs.run_folder import RunFolder
 from davidnet_keras.runs.series_folder import SeriesFolder
 
-TINY = ["--dataset", "shapes", "--epochs", "1", "--batch-size", "32", "--width", "2", "--precision", "float32"]
-
-
-@pytest.fixture
-def few_pictures(monkeypatch):
-    from davidnet_keras.data import shapes
-
-    pictures = load_shapes(train=64, test=16)
-    monkeypatch.setattr(shapes, "load_shapes", lambda: pictures)
+TINY = ["--dataset", "shapes", "--epochs", "1", "--batch-size", "32", "--width", "1", "--precision", "float32"]
 
 
 def refused(capsys, *argv):
@@ -78,12 +70,15 @@ def test_what_is_not_named_on_resume_is_as_the_run_was_begun(tmp_path):
     assert parse(["--resume", str(tmp_path / "nowhere")])[1] == RECIPES["davidnet"]
 
 
-def test_a_run_ends_with_one_line_of_result(tmp_path, capsys, few_pictures):
+def test_a_run_ends_with_one_line_of_result(tmp_path, capsys, monkeypatch):
+    from davidnet_keras.runs import train as training
+
+    history = {"val_accuracy": [0.25, 0.75, 0.5]}
+    monkeypatch.setattr(training, "train", lambda *_, run_dir, **__: training.Run(None, history, run_dir))
     assert main([*TINY, "--run-dir", str(tmp_path / "run")]) == DONE
-    last = capsys.readouterr().out.strip().splitlines()[-1]
-    assert last.startswith("Test accuracy ")
-    for words in ("best", "after epoch 1", "0 min", str(tmp_path / "run" / "curves.png")):
-        assert words in last
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("Test accuracy 50.00 % (best 75.00 % after epoch 2), 0 min ")
+    assert line.endswith(f"run folder {tmp_path / 'run'}, curves {tmp_path / 'run' / 'curves.png'}")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +134,10 @@ def test_an_interruption_says_how_to_go_on_and_resume_does(capsys, tmp_path, few
     assert f"python -m davidnet_keras --resume '{run}'" in printed
     assert "leave out --epochs, or start a new run" in refused(capsys, "--resume", str(run), "--epochs", "7")
     assert main(["--resume", str(run), "--epochs", "1"]) == DONE
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith("Test accuracy ")
+    for words in ("best", "after epoch 1", "0 min", str(run / "curves.png")):
+        assert words in last
     assert json.loads((run / "recipe.json").read_text())["recipe"]["epochs"] == 1
 
 
@@ -210,10 +209,10 @@ def test_sigterm_saves_and_gives_143_and_a_changed_recipe_must_be_asked_for(
 def test_a_file_that_cannot_be_written_ends_the_run_with_a_sentence(capsys, tmp_path, few_pictures, monkeypatch):
     from davidnet_keras.runs import train as training
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training.RunFolder, "save_checkpoint", full)
+    monkeypatch.setattr(training.SaveCheckpoint, "on_epoch_begin", full)  # where nothing is compiled yet
     printed = refused(capsys, *TINY, "--run-dir", str(tmp_path / "run"))
     assert "No space left on device" in printed
     assert "--resume" in printed

@@ -1,25 +1,32 @@
 """`python -m davidnet_keras predict` prints a line for every picture, and one for each that it cannot read."""
 
+import functools
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from run_folders import finished_run, tiny_model
 
 from davidnet_keras import SHAPES_CLASSES, load_shapes, predict_pictures
 from davidnet_keras.cli.main import BAD_INPUT, DONE, main
+from davidnet_keras.runs import predict
+
+FINISHED = Path(__file__).parents[1] / "fixtures/0.2.0/davidnet"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The path of a finished run; a picture lies beside it."""
+    """The path of a finished run, whose model is loaded once; a picture lies beside it."""
     path = tmp_path_factory.mktemp("predict")
-    finished_run(path / "run", tiny_model())
+    shutil.copytree(FINISHED, path / "run")
     Image.fromarray(load_shapes(train=1, test=1)[0][0][0]).save(path / "0.png")
-    return path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, "open_run", functools.cache(predict.open_run))
+        yield path / "run"
 
 
 def test_a_line_a_picture(run, capsys):
@@ -27,7 +34,7 @@ def test_a_line_a_picture(run, capsys):
     path = str(folder.parent / "0.png")
     assert main(["predict", str(folder), path, path]) == DONE
     printed = capsys.readouterr()
-    best, share = predict_pictures(folder, [path])[0].top[0]
+    best, share = predict_pictures(str(folder), [path])[0].top[0]
     line, again = printed.out.strip().splitlines()
     assert line == again and line.startswith(f"{path}  {best} {100 * share:.1f} %")
     assert printed.err.strip() == f"{folder}: the finished model"

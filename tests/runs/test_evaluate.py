@@ -1,6 +1,9 @@
 import csv
+import functools
 import json
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from cifar_fakes import write_folder
@@ -15,27 +18,29 @@ from davidnet_keras.runs.evaluate import score
 FILES = ["classes.csv", "confusion.png", "evaluation.json", "mistakes.png"]
 
 
-@pytest.fixture(autouse=True)
-def few_pictures(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def few_pictures():
     pictures = load_shapes(train=16, test=48)
-    monkeypatch.setattr(shapes, "load_shapes", lambda: pictures)
-    return pictures
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "load_shapes", lambda: pictures)
+        patch.setattr(evaluate, "open_run", functools.cache(evaluate.open_run))  # each model is loaded once
+        yield pictures
 
 
-@pytest.fixture
-def run(tmp_path, few_pictures):
-    model = tiny_model()
-    data = datasets.fingerprint(few_pictures)
-    return finished_run(tmp_path / "run", model, data=data), model
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, few_pictures):
+    """A finished run's path, its model, and its evaluation in the run's folder."""
+    model, path = tiny_model(), tmp_path_factory.mktemp("evaluate") / "run"
+    finished_run(path, model, data=datasets.fingerprint(few_pictures))
+    return str(path), model, evaluate_run(str(path))
 
 
 def test_accuracy_and_loss_are_what_keras_finds(run, few_pictures):
-    folder, model = run
-    result = evaluate_run(folder.path)
+    path, model, result = run
     loss, accuracy = model.evaluate(*few_pictures[1], verbose=0)
     assert result.accuracy == pytest.approx(accuracy)
     assert result.loss == pytest.approx(loss, rel=1e-4)
-    assert result.output == folder.path / "evaluation"
+    assert result.output == Path(path) / "evaluation"
 
 
 def test_the_score_of_four_pictures_by_hand():
@@ -50,8 +55,7 @@ def test_the_score_of_four_pictures_by_hand():
 
 
 def test_the_files_hold_the_result(run):
-    folder, _ = run
-    result = evaluate_run(folder.path)
+    _, _, result = run
     assert sorted(path.name for path in result.output.iterdir()) == FILES
     found = json.loads((result.output / "evaluation.json").read_text())
     assert found["accuracy"] == result.accuracy and found["n"] == 48 and found["dataset"] == "shapes"
@@ -64,16 +68,15 @@ def test_the_files_hold_the_result(run):
     assert [row["name"] for row in rows] == list(SHAPES_CLASSES) and sum(int(row["n"]) for row in rows) == 48
 
 
-def test_other_pictures_than_the_runs_are_told(run, capsys, monkeypatch):
+def test_other_pictures_than_the_runs_are_told(run, capsys, monkeypatch, tmp_path):
     pictures = load_shapes(train=16, test=48, seed=1)
     monkeypatch.setattr(shapes, "load_shapes", lambda: pictures)
-    evaluate_run(run[0].path)
+    evaluate_run(run[0], output=tmp_path)
     assert "These are not the pictures of shapes" in capsys.readouterr().err
 
 
 def test_a_failed_write_leaves_the_earlier_files_whole(run, capsys, monkeypatch):
-    folder, _ = run
-    output = evaluate_run(folder.path).output
+    path, _, (*_, output) = run
     before = {path.name: path.read_bytes() for path in output.iterdir()}
 
     def full(self, path):
@@ -81,7 +84,7 @@ def test_a_failed_write_leaves_the_earlier_files_whole(run, capsys, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
-    assert main(["evaluate", str(folder.path)]) == BAD_INPUT
+    assert main(["evaluate", path]) == BAD_INPUT
     assert "No space left on device" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
 
@@ -91,11 +94,20 @@ def test_python_refuses_with_the_same_error():
         evaluate.evaluate_run("/none")
 
 
+class StopAtOnce(keras.callbacks.Callback):
+    """Ctrl-C before the first batch, so that nothing is compiled."""
+
+    def on_train_begin(self, logs=None):
+        raise KeyboardInterrupt
+
+
 @pytest.mark.usefixtures("small_cifar")
 def test_a_run_on_coarse_labels_is_recorded_and_evaluated_as_such(tmp_path):
     write_folder(cifar.CIFAR100, tmp_path)
-    recipe = Recipe(epochs=1, batch_size=4, width=2, precision="float32")
-    run = train(recipe, "cifar100-coarse", tmp_path, tmp_path / "run", progress=False)
-    assert json.loads((run.run_dir / "recipe.json").read_text())["dataset"] == "cifar100-coarse"
-    found = evaluate_run(run.run_dir, tmp_path)
+    recipe, run = Recipe(epochs=1, batch_size=4, width=2, precision="float32"), tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, "cifar100-coarse", tmp_path, run, callbacks=[StopAtOnce()], progress=False)
+    assert json.loads((run / "recipe.json").read_text())["dataset"] == "cifar100-coarse"
+    tiny_model(len(CIFAR100_COARSE_CLASSES)).save(run / "model.keras")
+    found = evaluate_run(run, tmp_path)
     assert tuple(scored.name for scored in found.per_class) == CIFAR100_COARSE_CLASSES

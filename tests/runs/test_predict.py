@@ -22,6 +22,11 @@ def run(tmp_path_factory):
     return path / "run", model
 
 
+@pytest.fixture(scope="module")
+def model_of_100():
+    return tiny_model(100)
+
+
 def expected(model, path):
     """The three likeliest classes of a picture, worked out here."""
     logits = np.asarray(model(read_picture(path)[None]), np.float64)[0]
@@ -43,8 +48,8 @@ def test_the_three_likeliest_classes_with_their_probabilities(run):
     assert predict_pictures(folder, []) == []
 
 
-def test_an_unfinished_run_answers_with_its_newest_checkpoint_and_says_so(tmp_path, capsys):
-    model = tiny_model()
+def test_an_unfinished_run_answers_with_its_newest_checkpoint_and_says_so(tmp_path, run):
+    _, model = run
     folder = finished_run(tmp_path / "run", model)
     folder.model.unlink()
     with pytest.raises(UserError, match="has no model"):
@@ -70,14 +75,14 @@ def test_nothing_is_written_and_a_run_at_work_may_be_looked_at(run):
 
 
 @pytest.mark.parametrize(("dataset", "names"), [("cifar10", CIFAR10_CLASSES), ("cifar100", CIFAR100_CLASSES)])
-def test_class_names_are_the_data_sets(tmp_path, run, dataset, names):
-    finished_run(tmp_path / "run", tiny_model(len(names)), dataset=dataset)
+def test_class_names_are_the_data_sets(tmp_path, run, model_of_100, dataset, names):
+    finished_run(tmp_path / "run", run[1] if len(names) == 10 else model_of_100, dataset=dataset)
     (found,) = predict_pictures(tmp_path / "run", [run[0].parent / "0.png"], top=len(names))
     assert {name for name, _ in found.top} == set(names)
 
 
-def test_a_model_of_other_classes_and_one_of_nans_are_refused(tmp_path, run):
-    finished_run(tmp_path / "a", tiny_model(100))
+def test_a_model_of_other_classes_and_one_of_nans_are_refused(tmp_path, run, model_of_100):
+    finished_run(tmp_path / "a", model_of_100)
     with pytest.raises(UserError, match="10 classes"):
         predict_pictures(tmp_path / "a", [run[0].parent / "0.png"])
     model = tiny_model()
