@@ -28,19 +28,19 @@ def value_and_gradient(loss, y_true, y_pred):
 def test_values_and_gradients_are_those_of_the_one_hot_loss(smoothing, from_logits, reduction):
     y_pred = LOGITS if from_logits else PROBABILITIES
     options = {"from_logits": from_logits, "label_smoothing": smoothing, "reduction": reduction}
-    wanted = value_and_gradient(keras.losses.CategoricalCrossentropy(**options), np.eye(CLASSES)[LABELS], y_pred)
+    expected = value_and_gradient(keras.losses.CategoricalCrossentropy(**options), np.eye(CLASSES)[LABELS], y_pred)
     found = value_and_gradient(SmoothedCrossentropy(**options), LABELS, y_pred)
-    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-5)
-    np.testing.assert_allclose(found[1], wanted[1], rtol=1e-4, atol=1e-6 * np.abs(wanted[1]).max())
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-4, atol=1e-6 * np.abs(expected[1]).max())
 
 
 @pytest.mark.parametrize("from_logits", [True, False])
 def test_without_smoothing_it_is_keras_own_sparse_loss(from_logits):
     y_pred = LOGITS if from_logits else PROBABILITIES
-    wanted = value_and_gradient(keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits), LABELS, y_pred)
+    expected = value_and_gradient(keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits), LABELS, y_pred)
     found = value_and_gradient(SmoothedCrossentropy(0, from_logits=from_logits), LABELS, y_pred)
-    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-6)
-    np.testing.assert_allclose(found[1], wanted[1], rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5, atol=1e-9)
 
 
 def test_huge_logits_give_no_nan():
@@ -55,9 +55,9 @@ def test_huge_logits_give_no_nan():
 def test_half_precision_predictions_are_computed_in_float32(dtype):
     half = tf.cast(LOGITS, dtype)
     found, gradient = value_and_gradient(SmoothedCrossentropy(0.2, reduction="sum"), LABELS, half)
-    wanted, _ = value_and_gradient(SmoothedCrossentropy(0.2, reduction="sum"), LABELS, tf.cast(half, "float32"))
+    expected, _ = value_and_gradient(SmoothedCrossentropy(0.2, reduction="sum"), LABELS, tf.cast(half, "float32"))
     assert found.dtype == np.float32
-    assert found == wanted
+    assert found == expected
     assert np.isfinite(gradient).all()
 
 

@@ -62,7 +62,7 @@ def test_non_default_arguments_survive_the_config():
     assert float(copied.learning_rate) == 0.25
 
 
-@pytest.mark.parametrize("momentum", [-0.1, 1.0, float("nan")])
+@pytest.mark.parametrize("momentum", [-0.1, 1.0, float("nan"), "0.9", None])
 def test_a_momentum_that_cannot_be_is_refused(momentum):
     with pytest.raises(ValueError, match="Received: momentum="):
         MomentumSGD(0.1, momentum)

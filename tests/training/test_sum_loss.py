@@ -304,10 +304,11 @@ def test_a_loss_may_be_given_by_name_and_is_saved(name, tmp_path):
     np.testing.assert_allclose(before, np.mean((model.predict(x, verbose=0) - y) ** 2), rtol=1e-6)
 
 
-def test_negative_decay_and_two_outputs_are_refused():
+def test_an_impossible_decay_and_two_outputs_are_refused():
     inputs = keras.Input((2,))
-    with pytest.raises(ValueError, match="l2=-1"):
-        SumLossModel(inputs, keras.layers.Dense(1)(inputs), l2=-1)
+    for l2 in (-1, float("inf"), float("nan"), "1"):
+        with pytest.raises(ValueError, match=f"Received: l2={l2!r}"):
+            SumLossModel(inputs, keras.layers.Dense(1)(inputs), l2=l2)
     with pytest.raises(ValueError, match="single output"):
         SumLossModel(inputs, [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)])
 
