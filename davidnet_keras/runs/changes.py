@@ -5,26 +5,17 @@ import dataclasses
 from davidnet_keras.errors import UserError
 
 # The weights and optimizer slots in the checkpoints, and the training pictures, depend on these.
-_FIXED = {"name", "network", "whitening", "identity_start", "activation", "optimizer", "width"}
-_FIXED |= {"precision", "hold_out"}
+_FIXED = {"name", "network", "whitening", "identity_start", "activation", "optimizer", "width", "precision", "hold_out"}
 _BATCHES = ("batch_size", "seed")  # decide the batches of an epoch, and so cannot change inside one
 
 
 def check_changes(begun, now, allowed=False, series=False):
-    """Return the settings in which two recipes differ, `{name: [before, now]}`.
+    """Return the settings in which two recipes differ, `{name: [begun, now]}`. UserError: one must not.
 
-    Args:
-        begun: `Recipe` that the run was begun with.
-        now: `Recipe` to continue it with.
-        allowed: bool, whether the user asked for changes.
-        series: bool, whether the recipes are those of a series, which can never change.
-
-    Raises:
-        UserError: a setting differs that must not.
+    Changes have to be `allowed` by the user; those of a `series` never are.
     """
-    names = [item.name for item in dataclasses.fields(begun)]
-    pairs = {name: [getattr(begun, name), getattr(now, name)] for name in names}
-    changes = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    before, after = dataclasses.asdict(begun), dataclasses.asdict(now)
+    changes = {name: [before[name], after[name]] for name in before if before[name] != after[name]}
     # The bias of a whitening fades by the number of steps, which the batch size sets.
     fixed = _FIXED | ({"batch_size"} if begun.network == "fastnet" and begun.whitening else set())
     refused = [name for name in changes if name in fixed or not allowed]

@@ -1,25 +1,26 @@
 """One checkpoint: a .keras file that also holds the state of the run, and proves that it is whole.
 
 `keras.callbacks.BackupAndRestore` cannot continue a run to the same bits: it restores neither the batch, nor the
-epoch's running means, nor the state of other callbacks, and it copies its files in place, so that a kill can tear the
-last good copy. `model.save` and `model.load_weights` cover weights, optimizer slots and every other variable; progress,
-metrics and callbacks join them as two more members of the same zip archive, which is renamed into place at once.
+epoch's running means, nor the state of other callbacks, and a kill can tear its only copy. Here they are two more
+members of the zip archive that `model.save` writes.
 """
 
 import hashlib
 import io
 import json
-import os
 import re
 import warnings
 import zipfile
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from davidnet_keras.errors import UserError
+
 STATE, ARRAYS = "davidnet_keras/state.json", "davidnet_keras/arrays.npz"
 # The archive's comment, which ends the file: the hash of everything before it. A zip's own checksums do not cover its
-# directory, and a power failure can fill the rest of a file with zeros.
+# directory.
 COMMENT = "davidnet_keras sha256 {}"
 COMMENT_LENGTH = len(COMMENT.format("0" * 64))
 
@@ -40,18 +41,12 @@ class Progress(NamedTuple):
 
 
 def write_checkpoint(path, model, run, progress, state):
-    """Save a model with the state of its run.
+    """Save a compiled model with the state of its run to `path`, a .keras file; the write is not atomic.
 
     Args:
-        path: file to write, ending in .keras; the write is not atomic.
-        model: `keras.Model`, compiled.
         run: str, the run's unique name, so that no other run takes the file for its own.
         progress: `Progress`.
-        state: nested dicts and lists of numbers, strings, None and NumPy arrays.
-
-    Raises:
-        OSError: the file cannot be written.
-        ValueError: the state holds something else.
+        state: nested dicts and lists of numbers, strings, None and NumPy arrays; ValueError for anything else.
     """
     model.save(path)
     _mend_cache_of_saving()
@@ -62,20 +57,24 @@ def write_checkpoint(path, model, run, progress, state):
         archive.writestr(STATE, text)
         archive.writestr(ARRAYS, packed.getvalue())
         archive.comment = COMMENT.format("0" * 64).encode()
+    comment = _comment_for(Path(path).read_bytes())
     with open(path, "rb+") as file:
-        checksum = _hash_before_comment(file)
-        file.seek(-COMMENT_LENGTH, 2)
-        file.write(COMMENT.format(checksum).encode())
+        file.seek(-COMMENT_LENGTH, io.SEEK_END)
+        file.write(comment)
+
+
+def _comment_for(content):
+    """Return the comment that belongs at the end of a file's content."""
+    return COMMENT.format(hashlib.sha256(memoryview(content)[:-COMMENT_LENGTH]).hexdigest()).encode()
 
 
 def _mend_cache_of_saving():
     """Let Keras find what it caches from one save to the next; otherwise each save leaks 71 KiB.
 
-    `get_attr_skipset` of Keras 3.15 looks for `saving_attr_skiplist_*` but stores `saving_attr_skipset_*`, so every
-    save makes another optimizer, and TensorFlow keeps a kernel for every variable name there ever was
-    (tensorflow/tensorflow#42377). No public function reaches that cache.
+    `get_attr_skipset` of Keras 3.15 looks for `saving_attr_skiplist_*` but stores `saving_attr_skipset_*`: every save
+    makes another optimizer, and TensorFlow keeps a kernel for every variable name (tensorflow/tensorflow#42377).
     """
-    try:
+    try:  # no public function reaches that cache
         from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
     except ImportError:  # a later Keras
         return
@@ -84,21 +83,26 @@ def _mend_cache_of_saving():
 
 
 def read_checkpoint(path, run):
-    """Return `(progress, state)` as given to `write_checkpoint`, once the file is known to be whole and this run's.
+    """Return `(progress, state)` as given to `write_checkpoint`.
 
     Raises:
-        DamagedCheckpoint: it is torn, changed, another program's or another run's.
+        DamagedCheckpoint: the file is torn, changed, another program's or another run's.
     """
     try:
-        _check_whole(path)
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > os.path.getsize(path):  # nothing is compressed
+        content = Path(path).read_bytes()
+        comment = content[-COMMENT_LENGTH:]
+        if re.fullmatch(COMMENT.format("[0-9a-f]{64}").encode(), comment) is None:
+            raise DamagedCheckpoint("it is cut short, or another program wrote it")
+        if comment != _comment_for(content):
+            raise DamagedCheckpoint("its content does not match its checksum")
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > len(content):  # nothing is compressed
                 raise DamagedCheckpoint("it would unpack to more than it is")
-            content = json.loads(archive.read(STATE))
-            if content["run"] != run:
+            saved = json.loads(archive.read(STATE))
+            if saved["run"] != run:
                 raise DamagedCheckpoint("it belongs to another run")
             with archive.open(ARRAYS) as file, np.load(file, allow_pickle=False) as arrays:
-                return Progress(*content["progress"]), _unpack(content["state"], arrays)
+                return Progress(*saved["progress"]), _unpack(saved["state"], arrays)
     except DamagedCheckpoint:
         raise
     except OSError as error:
@@ -107,30 +111,8 @@ def read_checkpoint(path, run):
         raise DamagedCheckpoint(f"it was not written by this program ({type(error).__name__})") from error
 
 
-def _check_whole(path):
-    with open(path, "rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - COMMENT_LENGTH))
-        found = re.fullmatch(COMMENT.format("([0-9a-f]{64})").encode(), file.read())
-        if found is None:
-            raise DamagedCheckpoint("it is cut short, or another program wrote it")
-        if _hash_before_comment(file) != found[1].decode():
-            raise DamagedCheckpoint("its content does not match its checksum")
-
-
-def _hash_before_comment(file):
-    left = file.seek(0, 2) - COMMENT_LENGTH
-    file.seek(0)
-    digest = hashlib.sha256()
-    while left > 0:
-        chunk = file.read(min(left, 2**20))
-        digest.update(chunk)
-        left -= len(chunk)
-    return digest.hexdigest()
-
-
 def load_weights(path, model):
-    """Load a checkpoint's weights and optimizer state into a model compiled the same way. ValueError: no fit."""
+    """Load a checkpoint's weights and optimizer state into a model compiled the same way. UserError: no fit."""
     if not model.optimizer.built:  # without variables there would be nothing to load its state into
         model.optimizer.build(model.trainable_variables)
     with warnings.catch_warnings():
@@ -138,7 +120,8 @@ def load_weights(path, model):
         try:
             model.load_weights(path)
         except (UserWarning, ValueError, KeyError) as error:
-            raise ValueError(f"{path} does not fit this model: {str(error).splitlines()[0]}") from error
+            reason = str(error).splitlines()[0]
+            raise UserError(f"The run cannot go on: {path} does not fit this model: {reason}") from error
 
 
 def not_finite(model):

@@ -10,18 +10,11 @@ from davidnet_keras.precision import device
 
 
 def conditions(dataset, data, data_dir, precision, reason):
-    """Return the conditions of a new run as recipe.json holds them.
-
-    Args:
-        dataset: name of the data set.
-        data: ((x_train, y_train), (x_test, y_test)), before any pictures are held out.
-        data_dir: as `train` got it; only whether it was given is recorded.
-        precision, reason: as `choose_precision` returns them.
-    """
+    """Return the conditions of a new run for recipe.json; `data` are its pictures before any are held out."""
     return {
         "dataset": dataset,
         "data": datasets.fingerprint(data),
-        "data_dir_given": data_dir is not None,
+        "data_dir_given": data_dir is not None,  # the path itself is nobody else's business
         "precision": precision,
         "precision_reason": reason,
         **_surroundings(),
@@ -39,16 +32,10 @@ def _surroundings():
 
 
 def load_data(run_dir, begun, data_dir):
-    """Load the data set that a run was begun with.
+    """Load the data set that a run with the conditions `begun` was trained on.
 
-    Args:
-        run_dir: the run's folder, for messages.
-        begun: the run's conditions.
-        data_dir: folder or archive with CIFAR. Default: Keras's cache; if the run was begun with a folder and the cache
-            is empty, that is refused rather than downloaded.
-
-    Raises:
-        UserError: the data cannot be used, or its place has to be given.
+    If it came from a folder of the user's, and none is given and Keras's cache is empty, that is a UserError: nothing
+    is downloaded in its place.
     """
     if data_dir is None and begun.get("data_dir_given") and not datasets.is_cached(begun["dataset"]):
         raise UserError(

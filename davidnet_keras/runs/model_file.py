@@ -5,7 +5,6 @@ import json
 import os
 import warnings
 import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import h5py
@@ -45,9 +44,6 @@ def load_model(path: str | os.PathLike, compile: bool = True) -> "keras.Model":
         path: the file: `model.keras` or a checkpoint.
         compile: whether to restore the optimizer too, for more training. Default True.
 
-    Returns:
-        `keras.Model`.
-
     Raises:
         UserError: the file is missing, damaged, or not one that a run writes.
     """
@@ -65,18 +61,17 @@ def load_model(path: str | os.PathLike, compile: bool = True) -> "keras.Model":
         raise _refusal(path, f"Keras cannot load it: {type(error).__name__}: {error}") from error
 
 
-def check_model_file(path):
+def check_model_file(path: str | os.PathLike) -> None:
     """Raise UserError unless a file has the form of a model that a run wrote. Nothing is unpacked to disk."""
-    path = Path(path)
     try:
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise ValueError("there is no such file")
         with zipfile.ZipFile(path) as archive:
-            _check_members(archive, path.stat().st_size)
+            _check_members(archive, os.path.getsize(path))
             # Reading compares the checksums; Keras goes on without a member that fails this.
             archive.read("metadata.json")
             config, weights = archive.read(CONFIG), archive.read(WEIGHTS)
-        _check_config(config, len(weights))
+        _check_config(json.loads(config), len(weights))
         check_weights(weights)
     except Exception as error:  # zipfile, json and HDF5 raise almost anything for a damaged file
         raise _refusal(path, error) from error
@@ -84,67 +79,50 @@ def check_model_file(path):
 
 def _check_members(archive, size):
     """Expect the three members that Keras writes, or a checkpoint's five, no larger than the archive."""
-    members = archive.infolist()
-    names = {member.filename for member in members}
-    if len(members) != len(names) or names not in (MEMBERS, MEMBERS | {STATE, ARRAYS}):
-        raise ValueError(f"it holds {', '.join(sorted(member.filename for member in members)[:5]) or 'nothing'}")
-    declared = sum(member.file_size for member in members)
+    names = sorted(archive.namelist())
+    if names not in (sorted(MEMBERS), sorted(MEMBERS | {STATE, ARRAYS})):
+        raise ValueError(f"it holds {', '.join(names[:5]) or 'nothing'}")
+    declared = sum(member.file_size for member in archive.infolist())
     if declared > size:  # Keras stores, it does not compress
         raise ValueError(f"it would unpack to {declared:,} bytes from {size:,}")
     if archive.getinfo(CONFIG).file_size > MAX_CONFIG:
         raise ValueError(f"its {CONFIG} is larger than {MAX_CONFIG:,} bytes")
 
 
-def _check_config(text, weights_size):
+def _check_config(config, weights_size):
     """Expect one of our networks, no larger than the weights beside it, of parts that a run writes."""
-    config = json.loads(text)
     if not isinstance(config, dict) or config.get("registered_name") not in MODELS:
         raise ValueError("its configuration is not that of a DavidNet or FastNet")
     settings = config.get("config")
     if not isinstance(settings, dict):
         raise ValueError("its network has no settings")
-    # The largest kernel and the dense layer alone, at two bytes a number.
-    *_, inputs, width = widths = _network_widths(settings)
-    classes = settings.get("num_classes")
-    if not all(type(number) is int for number in (*widths, classes)):
+    width, classes = settings.get("widths", settings.get("width")), settings.get("num_classes")
+    channels = [4 * width, 8 * width] if type(width) is int else width  # at the end, those of the largest kernel
+    if not isinstance(channels, list) or not all(type(number) is int for number in (*channels, classes)):
         raise ValueError("its widths and classes are not whole numbers")
-    if 2 * (9 * inputs * width + width * classes) > weights_size:
-        raise ValueError(f"a network of widths {widths} and {classes} classes has more weights than it holds")
+    # That kernel and the dense layer alone, at two bytes a number.
+    if 2 * channels[-1] * (9 * channels[-2] + classes) > weights_size:
+        raise ValueError(f"a network of widths {channels} and {classes} classes has more weights than it holds")
     for value in (value for key, value in config.items() if key != "build_config"):
         _check_parts(value)
-
-
-def _network_widths(settings):
-    """Return the channels of a network's layers, the last two those of its largest kernel."""
-    if "widths" not in settings:
-        width = settings.get("width")
-        return (4 * width, 8 * width) if type(width) is int else (None, None)
-    widths = settings["widths"]
-    return tuple(widths) if isinstance(widths, list) and len(widths) == 3 else (None, None)
 
 
 def _check_parts(value):
     """Expect no class but `PARTS` anywhere below a value of the configuration."""
     if isinstance(value, dict):
-        if "class_name" in value and _part_name(value) not in PARTS:
-            raise ValueError(f"its configuration names {str(value['class_name'])[:60]!r}, which no run writes")
+        if "class_name" in value:
+            # Keras looks a class up by its registered name, else by module and name.
+            name, registered = value["class_name"], value.get("registered_name")
+            if (f"{value.get('module')}>{name}" if registered is None else str(registered)) not in PARTS:
+                raise ValueError(f"its configuration names {str(name)[:60]!r}, which no run writes")
         if "build_config" in value:
             raise ValueError("its configuration builds a part")
-        for inner in value.values():
-            _check_parts(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_parts(inner)
+        value = list(value.values())
+    for inner in value if isinstance(value, list) else ():
+        _check_parts(inner)
 
 
-def _part_name(value):
-    """Return the name by which Keras looks a class up: its registered one, else module and name."""
-    if value.get("registered_name") is not None:
-        return str(value["registered_name"])
-    return f"{value.get('module')}>{value['class_name']}"
-
-
-def check_weights(content):
+def check_weights(content: bytes) -> None:
     """Expect plain arrays of numbers, stored whole within the file: no links, no compression, no other file."""
     with h5py.File(io.BytesIO(content), "r") as file:
         count, groups = 0, [(file, 0)]

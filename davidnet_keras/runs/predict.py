@@ -1,7 +1,6 @@
 """The newest model of a run, and what it sees in pictures."""
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -13,7 +12,6 @@ from davidnet_keras.data.pictures import read_picture
 from davidnet_keras.errors import UserError
 from davidnet_keras.models.averaged_views import with_views
 from davidnet_keras.recipe import Recipe
-from davidnet_keras.runs.checkpoint import DamagedCheckpoint, Progress, read_checkpoint
 from davidnet_keras.runs.model_file import load_model
 from davidnet_keras.runs.run_folder import RunFolder
 
@@ -57,20 +55,12 @@ def open_run(run_dir):
     recipe, conditions = folder.read_recipe()
     if folder.model.exists():
         return TrainedRun(folder, recipe, conditions, load_model(folder.model, compile=False), "the finished model")
-    saved = folder.saved()
-    if not saved:
+    found = folder.newest_checkpoint(load=lambda path: load_model(path, compile=False))
+    if found is None:
         raise UserError(f"The run in {folder.path} has no model: its first epoch is not finished, or the file is gone.")
-    for progress in reversed(saved):
-        path = folder.checkpoint(*progress)
-        try:
-            read_checkpoint(path, folder.run_id())
-            model = load_model(path, compile=False)
-        except (DamagedCheckpoint, UserError) as error:
-            print(f"{path} cannot be used: {error}.", file=sys.stderr)  # standard output is for the result
-            continue
-        source = f"the checkpoint after {Progress(*progress)} of {recipe.epochs}; the run is not finished"
-        return TrainedRun(folder, recipe, conditions, model, source)
-    raise UserError(f"No checkpoint in {folder.checkpoints} can be used; start a new run.")
+    _, progress, model = found
+    source = f"the checkpoint after {progress} of {recipe.epochs}; the run is not finished"
+    return TrainedRun(folder, recipe, conditions, model, source)
 
 
 class Prediction(NamedTuple):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -19,9 +20,9 @@ from davidnet_keras.runs.conditions import same_data, warn_of_changes
 from davidnet_keras.runs.model_file import load_model
 from davidnet_keras.runs.run_folder import RunFolder, check_checkpoint_every
 from davidnet_keras.runs.stop_signals import StopSignals
-from davidnet_keras.runs.train import Run, RunState, fit
+from davidnet_keras.runs.train import Run, fit
 
-COLUMNS = ("learning_rate", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")  # in every run's history
+_COLUMNS = ("learning_rate", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")  # in every run's history
 
 
 def resume(
@@ -34,11 +35,10 @@ def resume(
     checkpoint_every: int | None = None,
     stop: StopSignals | None = None,
 ) -> Run:
-    """Continue a run after its newest checkpoint, as if it had never stopped.
+    """Continue a run after its newest checkpoint, as if it had never stopped; a finished one is returned as it is.
 
     The data set and the precision are the run's own, and the pictures must be the same. With
-    `Recipe(deterministic=True)` weights and history end with the very bits of a run that was never stopped. A finished
-    run is returned as it is.
+    `Recipe(deterministic=True)` weights and history end with the very bits of a run that was never stopped.
 
     Args:
         run_dir: the run's folder.
@@ -48,7 +48,7 @@ def resume(
         checkpoint_every: as `train`. Default: as the run was begun.
         data_dir, callbacks, progress, stop: as `train`.
 
-    Returns, Raises: as `train`.
+    Raises: as `train`.
     """
     check_checkpoint_every(checkpoint_every)
     with RunFolder.open(run_dir) as folder:
@@ -56,69 +56,51 @@ def resume(
         recipe = recipe or begun
         changes = check_changes(begun, recipe, change_recipe)
         if folder.model.exists():
-            return _finished_run(folder, changes)
+            if changes:
+                raise UserError(f"The run in {folder.path} is finished; start a new one with other settings.")
+            run = Run(load_model(folder.model), _whole_history(folder), folder.path)
+            folder.drop_checkpoints()  # not before: they are all that is left of a run whose model is damaged
+            return run
         every = checkpoint_every or before.get("checkpoint_every")
         data = datasets.held_out(same_data(run_dir, before, data_dir), recipe.hold_out)
         datasets.check_batch_size(recipe.batch_size, data)
         path, done, saved = folder.newest_checkpoint(begun.batch_order) or (None, Progress(0), None)
         check_progress(changes, done)
-        history, hours = _records(folder, done.epochs)
+        _check_records(folder, done.epochs)
         if changes:
             before["changes"] = [*before.get("changes", []), {"after": str(done), "changed": changes}]
         if "epochs" in changes and saved is not None:
-            saved = saved | {"stopped": False}  # a callback had ended the run, which is now to be longer
+            saved["stopped"] = False  # a callback had ended the run, which is now to be longer
         with deterministic_ops(recipe.deterministic):
             model = new_model(recipe, datasets.num_classes(before["dataset"]), data, before["precision"])
             if path is not None:
-                _load_into(model, path, changes)
+                load_weights(path, model)
+            if "momentum" in changes:  # the checkpoint's optimizer has the old one
+                optimizer: Any = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # under loss scaling
+                optimizer.momentum = recipe.momentum
             if changes or every != before.get("checkpoint_every"):
                 folder.write_recipe(recipe, **before | {"checkpoint_every": every})
             warn_of_changes(before)
             if progress:
                 print(f"Going on after {done} of {recipe.epochs}.")
-            return fit(
-                model, recipe, data, folder, callbacks, RunState(done, saved, history, hours, every, stop, progress)
-            )
+            return fit(model, recipe, data, folder, callbacks, every, stop, progress, done, saved)
 
 
-def _finished_run(folder, changes):
-    if changes:
-        raise UserError(f"The run in {folder.path} is finished; start a new one with other settings.")
-    run = Run(load_model(folder.model), _whole_history(folder), folder.path)
-    folder.drop_checkpoints()  # not before: they are all that is left of a run whose model is damaged
-    return run
-
-
-def _load_into(model, path, changes):
-    """Load a checkpoint's weights and optimizer state, but for what was changed in the recipe."""
-    try:
-        load_weights(path, model)
-    except ValueError as error:
-        raise UserError(f"The run cannot go on: {error}") from error
-    if "momentum" in changes:
-        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # under loss scaling
-        optimizer.momentum = changes["momentum"][1]
-
-
-def _records(folder, epochs):
-    """Return the history's columns and the hours of training of the finished epochs.
-
-    Raises:
-        UserError: the files do not hold them, or they hold epochs although there is no checkpoint.
-    """
+def _check_records(folder, epochs):
+    """Raise UserError unless the files hold the finished epochs, or hold any although there is no checkpoint."""
     if epochs:
         _whole_history(folder)
         try:
-            return earlier_epochs(folder.history, epochs), earlier_lines(folder.log, epochs)[1]
+            earlier_epochs(folder.history, epochs)
+            earlier_lines(folder.log, epochs)
         except (OSError, ValueError) as error:
             raise UserError(f"The run cannot go on: {error}") from error
     # A run that is killed at the end of its first epoch may have recorded that one.
-    if not folder.saved() and folder.history.exists() and len(_whole_history(folder)["epoch"]) > 1:
+    elif not folder.saved() and folder.history.exists() and len(_whole_history(folder)["epoch"]) > 1:
         raise UserError(
             f"{folder.path} has the records of a run but neither its model nor a checkpoint; restore those, or start a "
             "new run."
         )
-    return {}, 0.0
 
 
 def _whole_history(folder):
@@ -127,7 +109,7 @@ def _whole_history(folder):
         history = read_history(folder.history)
     except (OSError, ValueError) as error:
         raise UserError(f"The run's history cannot be read: {error}") from error
-    missing = [name for name in COLUMNS if name not in history]
+    missing = [name for name in _COLUMNS if name not in history]
     if missing:
         raise UserError(f"{folder.history} has no column {missing[0]}; restore it.")
     return history

@@ -1,9 +1,13 @@
 """The folder that a run writes: its files, their order, and the lock on it."""
 
+import json
 import os
 import re
 import shutil
+import sys
+from collections.abc import Callable
 from dataclasses import asdict, fields
+from functools import cached_property
 from pathlib import Path
 
 import filelock
@@ -13,7 +17,6 @@ from davidnet_callbacks.atomic import TEMPORARY, remove_leftovers
 from davidnet_keras.data import datasets
 from davidnet_keras.errors import FolderInUse, UserError, whole_number
 from davidnet_keras.recipe import Precision, Recipe
-from davidnet_keras.runs.json_file import read_json, write_json
 
 _CONDITIONS = {"dataset": str, "data": dict, "precision": str, "precision_reason": str}  # what a resumed run needs
 _CHECKPOINT = re.compile(r"epoch-(\d+)(?:-batch-(\d+))?\.keras")
@@ -21,9 +24,6 @@ _CHECKPOINT = re.compile(r"epoch-(\d+)(?:-batch-(\d+))?\.keras")
 
 class RunFolder:
     """One run's files. Each is written whole or not at all; only one process at a time may hold the folder.
-
-    Args:
-        path: the folder; `create` makes it, `open` takes one that holds a run.
 
     Files: recipe.json, history.csv, curves.png, lr.png, log.tsv; during the run the newest two checkpoints,
     checkpoints/epoch-NNNN.keras or epoch-NNNN-batch-NNNNNN.keras; at its end result.json and model.keras.
@@ -36,17 +36,12 @@ class RunFolder:
         self.model, self.checkpoints = self.path / "model.keras", self.path / "checkpoints"
         self.result = self.path / "result.json"
         self._lock = filelock.FileLock(self.path / ".lock", blocking=False)
-        self._run_id = None
 
     @classmethod
     def create(cls, path):
         """Make the folder, or take an empty one. UserError: it holds anything, or cannot be made."""
         folder = cls(path)
-        try:
-            folder.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"The run folder {path} cannot be made ({error.strerror}); name another.") from None
-        folder._acquire()
+        folder._acquire(make=True)
         names = (entry.name for entry in folder.path.iterdir())
         # A process that was killed while it wrote recipe.json leaves its lock and a temporary file, but no run.
         used = sorted(name for name in names if name != ".lock" and not TEMPORARY.fullmatch(name))
@@ -76,15 +71,17 @@ class RunFolder:
     def __exit__(self, *_):
         self.close()
 
-    def _acquire(self):
+    def _acquire(self, make=False):
         try:
+            if make:
+                self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except filelock.Timeout:
-            raise FolderInUse(
-                f"Another process is running in {self.path}; wait for it, or name another folder."
-            ) from None
+            how = "wait for it, or name another folder"
+            raise FolderInUse(f"Another process is running in {self.path}; {how}.") from None
         except OSError as error:
-            raise UserError(f"The run folder {self.path} cannot be written ({error.strerror}); name another.") from None
+            reason = f"cannot be made or written ({error.strerror})"
+            raise UserError(f"The run folder {self.path} {reason}; name another.") from None
 
     def _remove_leftovers(self):
         """Remove temporary files of a process that was killed while writing; holding the lock proves that it ended."""
@@ -107,11 +104,10 @@ class RunFolder:
         self._check_exists()
         return read_json(self.recipe, "recipe", _recipe_and_conditions, "start a new run")
 
-    def run_id(self):
-        """Return the run's unique name, which each of its checkpoints carries."""
-        if self._run_id is None:
-            self._run_id = self.read_recipe()[1].get("run", "")
-        return self._run_id
+    @cached_property
+    def _run(self):
+        """The run's unique name, which each of its checkpoints carries."""
+        return self.read_recipe()[1].get("run", "")
 
     def checkpoint(self, epochs, batches=0):
         """Return the path of the checkpoint after so many epochs, and batches of the next."""
@@ -130,18 +126,16 @@ class RunFolder:
 
         self.checkpoints.mkdir(exist_ok=True)
         with atomic_write(self.checkpoint(*progress)) as temporary:
-            write_checkpoint(temporary, model, self.run_id(), progress, state)
+            write_checkpoint(temporary, model, self._run, progress, state)
         for old in self.saved()[:-2]:
             self.checkpoint(*old).unlink()
 
-    def newest_checkpoint(self, drawn_by=None):
+    def newest_checkpoint(self, drawn_by=None, load=None):
         """Return `(path, progress, state)` of the newest checkpoint that is whole and this run's; None without any.
 
-        Newer ones that are refused are renamed, so that they no longer count among the newest two.
-
-        Args:
-            drawn_by: of `SaveCheckpoint`; refuses a checkpoint inside an epoch whose batches were drawn otherwise, as
-                when the recipe was changed after it. Default: not compared.
+        One inside an epoch is refused if its batches were not `drawn_by` these values, as when the recipe was changed
+        after it. Refused ones are renamed, so that they no longer count among the newest two. With `load`, a function
+        of a path, its result stands in place of the state, and nothing is renamed or printed to standard output.
         """
         from davidnet_keras.runs.checkpoint import DamagedCheckpoint, read_checkpoint
 
@@ -149,16 +143,17 @@ class RunFolder:
         for saved in reversed(self.saved()):
             path = self.checkpoint(*saved)
             try:
-                progress, state = read_checkpoint(path, self.run_id())
+                progress, state = read_checkpoint(path, self._run)
                 if progress != saved:
                     raise DamagedCheckpoint(f"it was written after {progress}, not when its name says")
                 if drawn_by and progress.batches and state.get("drawn_by") not in (None, drawn_by):
                     raise DamagedCheckpoint("the batches of its epoch were others than the recipe's now")
-            except DamagedCheckpoint as error:
-                print(f"{path} cannot be used: {error}.")
+                state = load(path) if load else state
+            except (DamagedCheckpoint, UserError) as error:
+                print(f"{path} cannot be used: {error}.", file=sys.stderr if load else sys.stdout)
                 refused.append(path)
                 continue
-            for newer in refused:
+            for newer in [] if load else refused:
                 newer.rename(newer.with_name(newer.name + ".refused"))
             return path, progress, state
         if refused:
@@ -182,8 +177,32 @@ class RunFolder:
             shutil.rmtree(self.checkpoints)
 
 
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path, kind: str, parse: Callable[[dict], object], advice: str, limit: int = 1 << 20):
+    """Return `parse(content)` of a JSON file that this program wrote. UserError: it is missing, damaged or foreign.
+
+    `kind` says in the message what the file should be, `advice` what to do about one that cannot be used; `limit` is
+    its largest size in bytes, by default a thousand times what a run writes.
+    """
+    try:
+        if path.stat().st_size > limit:
+            raise ValueError(f"it is larger than {limit:,} bytes")
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("it holds no JSON object")
+        return parse(content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]  # the file's own words may be long
+        raise UserError(f"{path} is not a {kind} that this version wrote ({reason}); {advice}.") from None
+
+
 def _recipe_and_conditions(content):
-    settings = content.pop("recipe")
+    settings, precisions = content.pop("recipe"), Precision.__args__[1:]  # "auto" is decided when a run begins
     unknown = set(settings) - {field.name for field in fields(Recipe)}
     if unknown:
         raise ValueError(f"unknown setting {min(unknown)}")
@@ -191,8 +210,8 @@ def _recipe_and_conditions(content):
         if not isinstance(content.get(name), kind):
             raise ValueError(f"its {name} is missing or malformed")
     datasets.check_name(content["dataset"])
-    if content["precision"] not in Precision.__args__[1:]:  # "auto" is decided when a run begins
-        raise ValueError(f"its precision is none of {', '.join(Precision.__args__[1:])}")
+    if content["precision"] not in precisions:
+        raise ValueError(f"its precision is none of {', '.join(precisions)}")
     check_checkpoint_every(content.get("checkpoint_every"))
     if not isinstance(content.get("changes", []), list):
         raise ValueError("its changes are malformed")

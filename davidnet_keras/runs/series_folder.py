@@ -7,8 +7,7 @@ from pathlib import Path
 from davidnet_keras.data import datasets
 from davidnet_keras.errors import UserError, whole_number
 from davidnet_keras.recipe import Recipe
-from davidnet_keras.runs.json_file import read_json, write_json
-from davidnet_keras.runs.run_folder import RunFolder, check_checkpoint_every
+from davidnet_keras.runs.run_folder import RunFolder, check_checkpoint_every, read_json, write_json
 
 _MAX_BYTES = 1 << 24  # of runs.json; a run adds about 150
 _MAX_RUNS = 10_000

@@ -1,7 +1,5 @@
 """Stop a run at a safe moment when a signal asks for it."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
@@ -19,13 +17,12 @@ class Interrupted(KeyboardInterrupt):
         function: name of the public function that continues in this folder. Default "resume".
     """
 
-    def __init__(self, signal_number: int, progress: object, run_dir: os.PathLike | str, function: str = "resume"):
-        super().__init__(
-            f"{signal.Signals(signal_number).name}: saved after {progress}; "
-            f"davidnet_keras.{function}({str(run_dir)!r}) goes on from there."
-        )
-        self.signal_number = signal_number
-        self.progress = progress
+    def __init__(
+        self, signal_number: int, progress: object, run_dir: str | os.PathLike, function: str = "resume"
+    ) -> None:
+        how = f"davidnet_keras.{function}({str(run_dir)!r}) goes on from there"
+        super().__init__(f"{signal.Signals(signal_number).name}: saved after {progress}; {how}.")
+        self.signal_number, self.progress = signal_number, progress
 
 
 class StopSignals:
@@ -33,19 +30,16 @@ class StopSignals:
 
     The second signal ends a program at once; every file is safe against that. In an interactive session it has its
     usual effect: Ctrl-C raises KeyboardInterrupt. A signal that the program ignores (`nohup`) stays ignored, and
-    outside the main thread nothing changes.
+    outside the main thread nothing changes. `received` is the signal's number, or None.
 
     Args:
-        announce: bool, whether to print to standard error that the batch is being finished.
-
-    Attributes:
-        received: the signal's number, or None.
+        announce: whether to print to standard error that the batch is being finished.
     """
 
-    def __init__(self, announce=True):
+    def __init__(self, announce: bool = True) -> None:
         self.announce = announce
-        self.received = None
-        self._before = {}
+        self.received: int | None = None
+        self._before: dict = {}
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
@@ -62,14 +56,10 @@ class StopSignals:
 
     def _note(self, number, frame):
         self.received = number
+        interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules  # a prompt or a notebook
         for other, handler in self._before.items():
-            signal.signal(other, handler if is_interactive() else signal.SIG_DFL)
+            signal.signal(other, handler if interactive else signal.SIG_DFL)
         if self.announce:
             with contextlib.suppress(OSError):  # after SIGHUP the terminal is gone
                 # Not print, which this signal may have interrupted.
                 os.write(2, b"\nFinishing the batch and saving; once more ends at once.\n")
-
-
-def is_interactive():
-    """Return whether Python runs a prompt or a notebook."""
-    return hasattr(sys, "ps1") or "ipykernel" in sys.modules

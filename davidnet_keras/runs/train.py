@@ -1,6 +1,5 @@
 """Recipe -> data -> model -> fit -> run folder."""
 
-import dataclasses
 import os
 import time
 import uuid
@@ -20,42 +19,35 @@ from davidnet_callbacks import (
     atomic_write,
     plot_history,
     plot_schedule,
+    read_history,
 )
+from davidnet_callbacks.dawnbench import earlier_lines
 from davidnet_keras.data import datasets
 from davidnet_keras.data.augmentation import AlternatingFlip, Augmentation, Cutout, RandomCrop, RandomFlip
 from davidnet_keras.data.pipeline import steps_per_epoch, test_dataset, train_dataset
+from davidnet_keras.errors import UserError
 from davidnet_keras.kernels.devices import deterministic_ops
+from davidnet_keras.models.averaged_views import with_views
 from davidnet_keras.models.build import new_model
+from davidnet_keras.models.cost import cost_text, inference_flops, training_flops
 from davidnet_keras.precision import choose_precision, device
 from davidnet_keras.recipe import RECIPES, Recipe
 from davidnet_keras.runs.checkpoint import Progress
 from davidnet_keras.runs.conditions import conditions
-from davidnet_keras.runs.continued_fit import ContinuedCallbacks, data_start, make_metrics
+from davidnet_keras.runs.continued_fit import ContinuedCallbacks, make_metrics
 from davidnet_keras.runs.run_callbacks import SaveCheckpoint, StopWhenDiverged
 from davidnet_keras.runs.run_folder import RunFolder, check_checkpoint_every
-from davidnet_keras.runs.run_result import EVALUATION_BATCH_SIZE, result_of
 from davidnet_keras.runs.stop_signals import StopSignals
+
+EVALUATION_BATCH_SIZE = 1000
 
 
 class Run(NamedTuple):
     """A finished training run."""
 
     model: keras.Model
-    history: dict  # one list per column of history.csv
+    history: dict[str, list]  # one list per column of history.csv
     run_dir: Path
-
-
-@dataclasses.dataclass
-class RunState:
-    """Where a run stands when training begins, and how it is saved and shown."""
-
-    done: Progress = dataclasses.field(default=Progress(0))
-    saved: dict | None = None  # what the newest checkpoint holds beside the model; None: the run is new
-    history: dict = dataclasses.field(default_factory=dict)  # columns of history.csv, of the finished epochs
-    hours: float = 0.0  # of training, of the finished epochs
-    checkpoint_every: int | None = None  # batches between checkpoints inside an epoch; None: only after each epoch
-    stop: StopSignals | None = None  # None: new ones
-    progress: bool = True  # whether to show progress bars and the epoch table
 
 
 def train(
@@ -77,14 +69,10 @@ def train(
         run_dir: folder to write, new or empty. Default: `runs/<recipe>-<dataset>-<time>`.
         callbacks: further callbacks, run before the checkpoint of each epoch. One with state keeps it over a `resume`
             by `get_state()`, a dict of plain values and NumPy arrays, and `set_state(state)`; Keras's EarlyStopping,
-            ModelCheckpoint and SwapEMAWeights need nothing. Setting the learning rate in one has no effect: the
-            schedule sets it at every batch.
+            ModelCheckpoint and SwapEMAWeights need nothing. The learning rate is the schedule's at every batch.
         progress: whether to show progress bars and the epoch table.
         checkpoint_every: batches between checkpoints inside an epoch. Default: only after each epoch.
         stop: records a signal that came too late to stop this run. Default: new.
-
-    Returns:
-        `Run(model, history, run_dir)`.
 
     Raises:
         UserError (a ValueError): data or folder cannot be used; the loss or the weights became NaN.
@@ -92,7 +80,7 @@ def train(
         OSError: a file cannot be written; the last checkpoint is as it was.
     """
     datasets.check_name(dataset)
-    state = RunState(checkpoint_every=check_checkpoint_every(checkpoint_every), stop=stop, progress=progress)
+    check_checkpoint_every(checkpoint_every)
     loaded = datasets.load(dataset, data_dir)
     data = datasets.held_out(loaded, recipe.hold_out)
     datasets.check_batch_size(recipe.batch_size, data)
@@ -105,7 +93,7 @@ def train(
             print(f"{pictures}, {recipe.epochs} epochs, {precision} ({reason}), {device()}")
         with deterministic_ops(recipe.deterministic):
             model = new_model(recipe, datasets.num_classes(dataset), data, precision)
-            return fit(model, recipe, data, folder, callbacks, state)
+            return fit(model, recipe, data, folder, callbacks, checkpoint_every, stop, progress, Progress(0), None)
 
 
 def default_run_dir(recipe, dataset):
@@ -126,34 +114,37 @@ def training_data(model, recipe, data, start=(0, 0)):
     return train_dataset(*data[0], recipe.batch_size, augmentation, recipe.seed, *start)
 
 
-def fit(model, recipe, data, folder, callbacks, state):
-    """Train a model from where its run stands, by the recipe, and write the rest of the run folder."""
+def fit(model, recipe, data, folder, callbacks, checkpoint_every, stop, progress, done, saved):
+    """Train a model by the recipe and write the rest of the run folder; arguments as `train`.
+
+    Training begins after `done`, a `Progress`; `saved` is what its checkpoint holds beside the model, or None.
+    """
     (x_train, _), test = data
-    done, steps = state.done, steps_per_epoch(len(x_train), recipe.batch_size)
+    steps = steps_per_epoch(len(x_train), recipe.batch_size)
     ends = {"start": recipe.start_rate, "end": recipe.end_rate}
     schedule = OneCycleTriangle(recipe.peak_rate, recipe.epochs, recipe.warmup_epochs, **ends)
     with atomic_write(folder.rates) as temporary:
         plot_schedule(schedule.schedule, recipe.epochs, steps).savefig(temporary)
     # If a callback stopped the run after its last saved epoch, no epoch is left, only the end.
-    epochs = done.epochs if state.saved and state.saved["stopped"] and not done.batches else recipe.epochs
-    history, log = HistoryCSV(folder.history), DawnbenchLog(folder.log)
-    with state.stop or StopSignals(announce=state.progress) as stop:
+    epochs = done.epochs if saved and saved["stopped"] and not done.batches else recipe.epochs
+    start = Progress(done.epochs + 1) if done.batches == steps else done  # where only the validation was left
+    with stop or StopSignals(announce=progress) as stop:
         recorded = [
             StopWhenDiverged(),
             schedule,
             *model.training_callbacks(),
-            *(_progress_callbacks(recipe, state) if state.progress else []),
-            history,
+            *(_progress_callbacks(recipe, folder, done) if progress else []),
+            HistoryCSV(folder.history),
             PlotCurves(folder.curves, history=folder.history),
-            log,
+            DawnbenchLog(folder.log),
             *callbacks,
         ]
         # The last: an epoch with a checkpoint has been recorded in full.
-        save = SaveCheckpoint(folder, recorded, stop, state.checkpoint_every, recipe.batch_order)
+        save = SaveCheckpoint(folder, recorded, stop, checkpoint_every, recipe.batch_order)
         make_metrics(model)
-        with ContinuedCallbacks([*recorded, save], model, done, state.saved, epochs, steps) as continued:
+        with ContinuedCallbacks([*recorded, save], model, done, saved, epochs, steps) as continued:
             model.fit(
-                training_data(model, recipe, data, data_start(done, steps)),
+                training_data(model, recipe, data, start),
                 epochs=epochs,
                 initial_epoch=done.epochs,
                 steps_per_epoch=steps,
@@ -162,16 +153,52 @@ def fit(model, recipe, data, folder, callbacks, state):
                 verbose=0,
                 callbacks=continued,
             )
-        columns, hours = (history.columns, log.hours) if history.columns else (state.history, state.hours)
-        if not history.columns:  # no epoch was left, so PlotCurves drew nothing
+        history = read_history(folder.history)
+        _, hours = earlier_lines(folder.log, len(history["epoch"]))
+        if done.epochs == epochs:  # PlotCurves had nothing to draw
             with atomic_write(folder.curves) as temporary:
-                plot_history(columns).savefig(temporary)
-        folder.finish(model, result_of(model, recipe, columns, hours, data, state.progress, changed=bool(callbacks)))
-    return Run(model, columns, folder.path)
+                plot_history(history).savefig(temporary)
+        folder.finish(model, _result(model, recipe, history, hours, data, bool(callbacks), progress))
+    return Run(model, history, folder.path)
 
 
-def _progress_callbacks(recipe, state):
+def _progress_callbacks(recipe, folder, done):
     """Return bars on a terminal, and the reference's table, whose clock goes on where a stopped run's was."""
-    seconds = state.history["seconds"][-1] if state.history else 0.0
+    seconds = read_history(folder.history)["seconds"][done.epochs - 1] if done.epochs else 0.0
     # disable=None: no bars where standard error is a file.
     return [TqdmCallback(disable=None), EpochTable(learning_rate_scale=recipe.rate_divisor, seconds=seconds)]
+
+
+def _result(model, recipe, history, hours, data, changed, announce):
+    """Return the content of result.json: `accuracy` from 0 to 1, `petaflop` in 1e15 operations, None if unknown.
+
+    A callback may have `changed` the weights since the last validation, as Keras's EarlyStopping does; then the model
+    is tested again.
+    """
+    (x_train, _), test = data
+    result = {
+        "epochs": len(history["epoch"]),
+        "seconds": history["seconds"][-1],
+        "training_seconds": 3600 * hours,  # without validation and other work between epochs
+        "accuracy": _accuracy(model, test) if changed else history["val_accuracy"][-1],
+    }
+    averaged, views = with_views(model, recipe.test_views)
+    lines = []
+    if views > 1:
+        began = time.perf_counter()
+        accuracy = _accuracy(averaged, test)
+        result |= {"views": views, "accuracy_views": accuracy, "seconds_views": time.perf_counter() - began}
+        lines.append(f"With {views} views of each picture: {100 * accuracy:.2f} %.")
+    try:
+        flops = training_flops(model, result["epochs"], len(x_train)) + inference_flops(model, len(test[0]), views)
+        lines.append(f"{cost_text(flops)} for training and the final test, counted by the plain algorithm.")
+    except UserError as error:  # no reason to lose a finished run
+        flops = None
+        lines.append(str(error))
+    if announce:
+        print(*lines, sep="\n")
+    return result | {"petaflop": None if flops is None else flops / 1e15}
+
+
+def _accuracy(model, test):
+    return model.evaluate(test_dataset(*test, EVALUATION_BATCH_SIZE), verbose=0, return_dict=True)["accuracy"]

@@ -57,10 +57,9 @@ def test_the_model_and_the_process_are_as_before(begun, hook):
     model, folder = begun
     training.make_metrics(model)
     saved = {"metrics": metric_values(model), "callbacks": [], "stopped": False}
-    state = training.RunState(Progress(1, 1), saved, progress=False)
     handlers = [signal.getsignal(number) for number in SIGNALS]
     with pytest.raises(RuntimeError, match="boom"):
-        training.fit(model, RECIPE, PICTURES, folder, [RaiseAt(hook)], state)
+        training.fit(model, RECIPE, PICTURES, folder, [RaiseAt(hook)], None, None, False, Progress(1, 1), saved)
     assert model.first_bias_trained.numpy()
     assert [signal.getsignal(number) for number in SIGNALS] == handlers
     # The next fit trains on every batch, at the rate that the user sets.

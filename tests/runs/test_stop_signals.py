@@ -6,7 +6,6 @@ import threading
 
 import pytest
 
-from davidnet_keras.runs import stop_signals
 from davidnet_keras.runs.stop_signals import StopSignals
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -50,7 +49,7 @@ def test_a_second_signal_ends_a_program_at_once():
 
 
 def test_a_second_ctrl_c_in_an_interactive_session_raises(monkeypatch):
-    monkeypatch.setattr(stop_signals, "is_interactive", lambda: True)
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
     with pytest.raises(KeyboardInterrupt), StopSignals(announce=False):
         os.kill(os.getpid(), signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
