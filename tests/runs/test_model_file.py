@@ -65,8 +65,9 @@ def weights_of(model):
 def test_a_model_comes_back_with_its_optimizer(tmp_path, precision, trained):
     model = tiny_model(precision=precision)
     if trained:
-        pictures = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
-        model.fit(pictures, np.arange(8), batch_size=4, verbose=0)
+        model.optimizer.build(model.trainable_variables)
+        for number, variable in enumerate(model.optimizer.variables):
+            variable.assign(keras.ops.full(variable.shape, number + 1, variable.dtype))
     model.save(tmp_path / "x.keras")
     loaded = load_model(tmp_path / "x.keras")
     for before, after in zip(weights_of(model), weights_of(loaded), strict=True):

@@ -22,7 +22,7 @@ STEPS = 3  # 24 + 24 + 16 pictures
 
 
 @pytest.fixture(scope="module", autouse=True)
-def two_steps_of_validation(few_pictures):
+def two_steps_of_validation(few_pictures, network):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "EVALUATION_BATCH_SIZE", 8)
         yield
@@ -111,12 +111,12 @@ def assert_same_end(one, other):
 
 
 @pytest.fixture(scope="module")
-def witness():
+def witness(network):
     return Witness()
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory, witness):
+def straight(tmp_path_factory, network, witness):
     """The run that was never stopped."""
     return start(tmp_path_factory.mktemp("straight") / "run", witness)
 

@@ -11,11 +11,11 @@ from davidnet_keras.runs.checkpoint import Progress
 from davidnet_keras.runs.run_folder import RunFolder
 
 RECIPE = Recipe(epochs=2, batch_size=24, width=2, learning_rate=0.1, seed=5, precision="float32")
-pytestmark = pytest.mark.usefixtures("few_pictures")
+pytestmark = pytest.mark.usefixtures("few_pictures", "small_davidnet")
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory):
+def stopped(tmp_path_factory, few_pictures, small_davidnet):
     """A run killed inside its second epoch: checkpoints after epoch 1 batch 1 and batch 2. Tests take copies."""
     path = tmp_path_factory.mktemp("stopped") / "run"
     save = RunFolder.save_checkpoint

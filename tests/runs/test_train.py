@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from davidnet_keras import Recipe, SumLossModel, UserError, load_shapes, resume, train
-from davidnet_keras.data import shapes
+from davidnet_keras.data import datasets, shapes
 from davidnet_keras.runs.run_folder import RunFolder
 
 RECIPE = Recipe(epochs=3, batch_size=24, width=2, learning_rate=0.1, seed=5, cutout=4, precision="float32")
 RECIPE_OF_ONE = replace(RECIPE, epochs=1)
 FILES = {"recipe.json", "history.csv", "curves.png", "lr.png", "log.tsv", "result.json", "model.keras"}
 PNG = b"\x89PNG\r\n\x1a\n"
-pytestmark = pytest.mark.usefixtures("few_pictures")
+pytestmark = pytest.mark.usefixtures("few_pictures", "network")
 
 
 def train_shapes(path, recipe=RECIPE, **arguments):
@@ -38,12 +38,12 @@ class Rates(keras.callbacks.Callback):
 
 
 @pytest.fixture(scope="module")
-def rates():
+def rates(network):
     return Rates()
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, rates):
+def run(tmp_path_factory, network, rates):
     """The run that was never stopped; tests look at it and leave it alone."""
     return train_shapes(tmp_path_factory.mktemp("straight") / "run", callbacks=[rates])
 
@@ -92,11 +92,11 @@ def test_the_rates_are_the_references_triangle(run, rates):
     np.testing.assert_allclose(rates.seen, expected, rtol=1e-6)
 
 
-def test_the_result_holds_what_came_of_the_run(run):
+def test_the_result_holds_what_came_of_the_run(run, network):
     result = json.loads((run.run_dir / "result.json").read_text())
     # Width 2: the kernels' weights, each at every place of its output; 3 epochs of 64 pictures, 16 tested.
     places = [32 * 32 * 27 * 2, 32 * 32 * 9 * 2 * 4, 2 * 16 * 16 * 9 * 4 * 4, 16 * 16 * 9 * 4 * 8, 8 * 8 * 9 * 8 * 16]
-    one = sum([*places, 2 * 4 * 4 * 9 * 16 * 16, 16 * 10])
+    one = sum([*places, 2 * 4 * 4 * 9 * 16 * 16, 16 * 10]) if network == "davidnet" else 4 * 4 * 27 * 2 + 2 * 10
     assert result == {
         "epochs": 3,
         "seconds": run.history["seconds"][-1],
@@ -217,6 +217,15 @@ def test_a_batch_larger_than_the_set_is_refused_before_anything_is_written(tmp_p
     with pytest.raises(UserError, match="batch size 65 is more than the 64"):
         train_shapes(tmp_path / "run", Recipe(batch_size=65))
     assert not (tmp_path / "run").exists()
+
+
+def test_pictures_held_out_are_tested_on_and_stay_so(tmp_path):
+    run = train_shapes(tmp_path / "run", replace(RECIPE_OF_ONE, hold_out=20))
+    _, (x, y) = datasets.held_out(shapes.load_shapes(), 20)
+    accuracy = run.model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"]
+    assert run.history["val_accuracy"][-1] == pytest.approx(accuracy)
+    with pytest.raises(UserError, match="hold-out"):
+        resume(tmp_path / "run", recipe=RECIPE_OF_ONE, change_recipe=True, progress=False)
 
 
 def test_an_unknown_data_set_is_refused():

@@ -12,6 +12,7 @@ from davidnet_keras import DavidNet, FastNet, evaluate_run, load_model, load_sha
 from davidnet_keras.data.datasets import SHAPES_CLASSES
 from davidnet_keras.runs.run_folder import RunFolder
 
+SLOW = pytest.mark.slow
 RUNS = Path(__file__).parents[1] / "fixtures" / "0.2.0"
 FINISHED = {  # run: network, accuracy and loss that version 0.2.0's `evaluate` found
     "davidnet": (DavidNet, 0.104, 2.3079759389069614),
@@ -64,7 +65,7 @@ def test_an_interrupted_run_goes_on_to_the_end_of_the_undisturbed_one(tmp_path):
     [
         ("from davidnet_keras import load_model", ["davidnet", "fast"]),
         ("from davidnet_keras import DavidNet; from keras.saving import load_model", ["davidnet"]),
-        ("from davidnet_keras import FastNet; from keras.saving import load_model", ["fast"]),
+        pytest.param("from davidnet_keras import FastNet; from keras.saving import load_model", ["fast"], marks=SLOW),
     ],
 )
 def test_a_new_process_loads_the_model_with_its_optimizer(statement, runs):
