@@ -68,10 +68,10 @@ def read_files(layout: Layout, path: Path) -> Arrays:
         missing |= zip(names, zip(np.split(x, len(names)), np.split(y, len(names)), strict=True), strict=True)
     try:
         for name, file, size, where in (_in_folder if path.is_dir() else _in_archive)(layout, path):
-            part = missing.pop(name.removesuffix(".bin"), None)
-            if part is None:
+            if (stem := name.removesuffix(".bin")) not in missing:
                 raise DataError(f"{where} cannot be used, it is there twice: take the archive from {layout.url}.")
-            _fill(*part, layout, name, file, size, where)
+            x, y = missing.pop(stem)
+            _fill(x, y, layout, name, file, size, where)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
             f"{path} is not a whole {layout.archive} ({error}): {layout.takes}; it comes from {layout.url}."
