@@ -49,19 +49,20 @@ def evaluate_run(
 
     Args:
         run_dir: run folder; of an unfinished run, the newest checkpoint is used.
-        data_dir: folder or archive with CIFAR, as for `train`. Not used by "shapes".
+        data_dir: folder or archive with CIFAR, as for `train`.
         output: folder to write. Default: `evaluation` in the run folder.
 
     Raises:
         UserError (a ValueError): the run or the data cannot be read, or the folder cannot be written.
     """
     run = open_run(run_dir)
-    dataset = run.conditions["dataset"]
     data = load_data(run_dir, run.conditions, data_dir)
     pictures, labels = data[1]
-    result = score(run.probabilities(pictures), labels, run.class_names, Path(output or run.folder.path / "evaluation"))
+    folder = Path(os.path.expanduser(output or run.folder.path / "evaluation"))
+    result = score(run.probabilities(pictures), labels, run.class_names, folder)
     print(f"{run.folder.path}: {run.source}", file=sys.stderr)
     if datasets.fingerprint(data) != run.conditions["data"]:
+        dataset = run.conditions["dataset"]
         print(f"These are not the pictures of {dataset} that the run was trained and tested on.", file=sys.stderr)
     try:
         _write(result, run, pictures)

@@ -35,13 +35,8 @@ def find_learning_rate(
         # The optimizer sees a summed loss: its rates are those of the mean divided by the batch size.
         finder = LearningRateFinder(lowest / recipe.rate_divisor, highest / recipe.rate_divisor, steps)
         try:
-            model.fit(
-                training_data(model, recipe, data),
-                steps_per_epoch=steps,
-                shuffle=False,  # the data set shuffles itself
-                verbose=1 if progress else 0,
-                callbacks=[finder],
-            )
+            batches = training_data(model, recipe, data)  # shuffled already
+            model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=int(progress), callbacks=[finder])
         except ValueError as error:
             raise UserError(f"The sweep stopped: {error}") from error
     return dataclasses.replace(finder.result, rates=tuple(rate * recipe.rate_divisor for rate in finder.result.rates))

@@ -17,6 +17,7 @@ from davidnet_keras.runs.run_folder import RunFolder
 
 BATCH_SIZE = 500
 TOP = 3
+Fit = Literal["crop", "squash"]
 
 
 class TrainedRun(NamedTuple):
@@ -46,10 +47,9 @@ class TrainedRun(NamedTuple):
 
 
 def open_run(run_dir):
-    """Load the model of a run, as a `TrainedRun`: the finished one, else the newest checkpoint that can be read.
+    """The `TrainedRun` of the finished model, else of the newest checkpoint that can be read; UserError without either.
 
-    Nothing is written, so the run may still be training. UserError: there is no run, no epoch of it is finished, or its
-    files are damaged.
+    Nothing is written, so the run may still be training.
     """
     folder = RunFolder(run_dir)
     recipe, conditions = folder.read_recipe()
@@ -71,10 +71,7 @@ class Prediction(NamedTuple):
 
 
 def predict_pictures(
-    run_dir: str | os.PathLike,
-    pictures: Sequence[str | os.PathLike],
-    fit: Literal["crop", "squash"] = "crop",
-    top: int = TOP,
+    run_dir: str | os.PathLike, pictures: Sequence[str | os.PathLike], fit: Fit = "crop", top: int = TOP
 ) -> list[Prediction]:
     """Name what the model of a run sees in picture files.
 

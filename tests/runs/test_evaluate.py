@@ -71,7 +71,9 @@ def test_the_files_hold_the_result(run):
 def test_other_pictures_than_the_runs_are_told(run, capsys, monkeypatch, tmp_path):
     pictures = load_shapes(train=16, test=48, seed=1)
     monkeypatch.setattr(shapes, "load_shapes", lambda: pictures)
-    evaluate_run(run[0], output=tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    evaluate_run(run[0], output="~/other")
+    assert sorted(path.name for path in (tmp_path / "other").iterdir()) == FILES
     assert "These are not the pictures of shapes" in capsys.readouterr().err
 
 
