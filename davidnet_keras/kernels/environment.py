@@ -77,8 +77,9 @@ def import_tensorflow() -> None:
     """Import TensorFlow and Keras, tuned and quietly, which takes seconds; UserError for another backend."""
     tune_tensorflow()
     with quiet_import():
-        from davidnet_keras.kernels.devices import gpu_details
+        import tensorflow as tf
 
-        gpu_details()  # the first look at the devices prints too
+        for gpu in tf.config.get_visible_devices("GPU"):  # the first look at the devices prints too
+            tf.config.experimental.get_device_details(gpu)
         import keras  # noqa: F401
     check_backend()  # of Keras itself, which may have found another file
