@@ -14,13 +14,7 @@ from davidnet_keras.runs.train import training_data
 
 
 def find_learning_rate(
-    recipe: Recipe,
-    dataset: str,
-    data_dir: str | None,
-    lowest: float,
-    highest: float,
-    steps: int,
-    progress: bool = False,
+    recipe: Recipe, dataset: str, data_dir: str | None, lowest: float, highest: float, steps: int, progress: bool
 ) -> LearningRateSweep:
     """Train a new model for some steps at rates growing from lowest to highest.
 
