@@ -93,7 +93,7 @@ def train(
             print(f"{pictures}, {recipe.epochs} epochs, {precision} ({reason}), {device()}")
         with deterministic_ops(recipe.deterministic):
             model = new_model(recipe, datasets.num_classes(dataset), data, precision)
-            return fit(model, recipe, data, folder, callbacks, checkpoint_every, stop, progress, Progress(0), None)
+            return fit(model, recipe, data, folder, callbacks, checkpoint_every, stop, progress)
 
 
 def default_run_dir(recipe, dataset):
@@ -114,13 +114,13 @@ def training_data(model, recipe, data, start=(0, 0)):
     return train_dataset(*data[0], recipe.batch_size, augmentation, recipe.seed, *start)
 
 
-def fit(model, recipe, data, folder, callbacks, checkpoint_every, stop, progress, done, saved):
+def fit(model, recipe, data, folder, callbacks, checkpoint_every=None, stop=None, progress=True, done=None, saved=None):
     """Train a model by the recipe and write the rest of the run folder; arguments as `train`.
 
-    Training begins after `done`, a `Progress`; `saved` is what its checkpoint holds beside the model, or None.
+    A resumed run goes on after `done`, a `Progress`; `saved` is what its checkpoint holds beside the model.
     """
     (x_train, _), test = data
-    steps = steps_per_epoch(len(x_train), recipe.batch_size)
+    done, steps = done or Progress(0), steps_per_epoch(len(x_train), recipe.batch_size)
     ends = {"start": recipe.start_rate, "end": recipe.end_rate}
     schedule = OneCycleTriangle(recipe.peak_rate, recipe.epochs, recipe.warmup_epochs, **ends)
     with atomic_write(folder.rates) as temporary:
