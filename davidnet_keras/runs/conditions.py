@@ -32,11 +32,8 @@ def _surroundings():
 
 
 def load_data(run_dir, begun, data_dir):
-    """Load the data set that a run with the conditions `begun` was trained on.
-
-    If it came from a folder of the user's, and none is given and Keras's cache is empty, that is a UserError: nothing
-    is downloaded in its place.
-    """
+    """Load the data set that a run with the conditions `begun` was trained on. UserError: it cannot be used."""
+    # Nothing is downloaded in place of the user's own pictures.
     if data_dir is None and begun.get("data_dir_given") and not datasets.is_cached(begun["dataset"]):
         raise UserError(
             f"{run_dir} was trained on pictures from a folder of yours; name it with --data-dir (data_dir= in Python)."

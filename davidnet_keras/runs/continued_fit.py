@@ -18,18 +18,12 @@ _OPTIONAL = {"davidnet_callbacks.epoch_table.EpochTable"}  # absent with progres
 class ContinuedCallbacks(keras.callbacks.CallbackList):
     """The callbacks of a run that continues after `progress`: a context, which `fit` takes in place of a list.
 
-    `fit(initial_epoch=k)` begins at batch 0, resets all metrics and ends the epoch after `steps_per_epoch` batches. So
-    the first epoch passes over the batches already seen: `fit` counts them, but no data is drawn, no step is taken and
-    no callback is called. The data set has to begin at the first remaining batch.
+    `fit(initial_epoch=k)` begins at batch 0, so the batches already seen are passed over: `fit` counts them, but no
+    data is drawn, no step is taken and no callback is called. The data set has to begin at the first remaining batch.
 
-    Each callback that had state when the checkpoint was written gets it back by `set_state(state)`: after
-    `on_train_begin` between two epochs, after `on_epoch_begin` inside one. When the context ends, by an exception too,
-    the model's own train function is back, and callbacks with a method `release()` have undone what they changed.
-
-    Args:
-        progress: `Progress`, where training begins.
-        state: dict with the `metrics` and `callbacks` of the checkpoint; None for a new run.
-        callbacks, model, epochs, steps: as `fit` gets them.
+    Metrics and callbacks get the `state` of the checkpoint back (None for a new run): after `on_train_begin` between
+    two epochs, after `on_epoch_begin` inside one. When the context ends, by an exception too, the model's own train
+    function is back, and callbacks with a method `release()` have undone what they changed.
     """
 
     def __init__(self, callbacks, model, progress, state, epochs, steps):

@@ -37,14 +37,13 @@ def resume(
 ) -> Run:
     """Continue a run after its newest checkpoint, as if it had never stopped; a finished one is returned as it is.
 
-    The data set and the precision are the run's own, and the pictures must be the same. With
-    `Recipe(deterministic=True)` weights and history end with the very bits of a run that was never stopped.
+    Data set and precision are the run's own; the pictures must be the same. With `Recipe(deterministic=True)` weights
+    and history end with the very bits of a run that was never stopped.
 
     Args:
         run_dir: the run's folder.
         recipe: settings to continue with. Default: the run's own.
-        change_recipe: whether `recipe` may differ from the run's own; recipe.json then records what was changed, and
-            after how many epochs and batches. Default False.
+        change_recipe: whether `recipe` may differ from the run's own; recipe.json then records the change and when.
         checkpoint_every: as `train`. Default: as the run was begun.
         data_dir, callbacks, progress, stop: as `train`.
 

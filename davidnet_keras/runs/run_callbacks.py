@@ -36,11 +36,10 @@ class StopWhenDiverged(keras.callbacks.Callback):
 class SaveCheckpoint(keras.callbacks.Callback):
     """Saves the run after every epoch, and inside one every so many batches and when a signal asks it to stop.
 
-    It must be the last callback: an epoch with a checkpoint has then been recorded in full, and what others change for
-    the validation (averaged weights) has been changed back. Weights that are not finite are never saved.
+    It must be the last of the callbacks: an epoch with a checkpoint has then been recorded in full, and what others
+    change for the validation (averaged weights) has been changed back. Weights that are not finite are never saved.
 
     Args:
-        folder: `RunFolder`.
         callbacks: list of the run's other callbacks, whose state is saved.
         stop: `StopSignals`; a signal raises Interrupted once the batch is finished and saved.
         every: batches between two checkpoints inside an epoch; None: none inside.

@@ -13,8 +13,7 @@ class Interrupted(KeyboardInterrupt):
     Args:
         signal_number: the signal; a program's exit code is 128 more by custom.
         progress: how far the run was when it was saved; its text says so in words.
-        run_dir: the run's folder.
-        function: name of the public function that continues in this folder. Default "resume".
+        function: name of the public function that continues in the folder `run_dir`. Default "resume".
     """
 
     def __init__(

@@ -123,6 +123,8 @@ def fit(model, recipe, data, folder, callbacks, checkpoint_every=None, stop=None
     done, steps = done or Progress(0), steps_per_epoch(len(x_train), recipe.batch_size)
     ends = {"start": recipe.start_rate, "end": recipe.end_rate}
     schedule = OneCycleTriangle(recipe.peak_rate, recipe.epochs, recipe.warmup_epochs, **ends)
+    seconds = read_history(folder.history)["seconds"][done.epochs - 1] if done.epochs else 0.0
+    table = EpochTable(learning_rate_scale=recipe.rate_divisor, seconds=seconds)
     with atomic_write(folder.rates) as temporary:
         plot_schedule(schedule.schedule, recipe.epochs, steps).savefig(temporary)
     # If a callback stopped the run after its last saved epoch, no epoch is left, only the end.
@@ -133,7 +135,7 @@ def fit(model, recipe, data, folder, callbacks, checkpoint_every=None, stop=None
             StopWhenDiverged(),
             schedule,
             *model.training_callbacks(),
-            *(_progress_callbacks(recipe, folder, done) if progress else []),
+            *([TqdmCallback(disable=None), table] if progress else []),  # no bars where standard error is a file
             HistoryCSV(folder.history),
             PlotCurves(folder.curves, history=folder.history),
             DawnbenchLog(folder.log),
@@ -160,13 +162,6 @@ def fit(model, recipe, data, folder, callbacks, checkpoint_every=None, stop=None
                 plot_history(history).savefig(temporary)
         folder.finish(model, _result(model, recipe, history, hours, data, bool(callbacks), progress))
     return Run(model, history, folder.path)
-
-
-def _progress_callbacks(recipe, folder, done):
-    """Return bars on a terminal, and the reference's table, whose clock goes on where a stopped run's was."""
-    seconds = read_history(folder.history)["seconds"][done.epochs - 1] if done.epochs else 0.0
-    # disable=None: no bars where standard error is a file.
-    return [TqdmCallback(disable=None), EpochTable(learning_rate_scale=recipe.rate_divisor, seconds=seconds)]
 
 
 def _result(model, recipe, history, hours, data, changed, announce):
