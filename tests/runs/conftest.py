@@ -3,8 +3,7 @@
 import keras
 import pytest
 
-from davidnet_keras.layers.conv_bn import ConvBN
-from davidnet_keras.layers.normalization import Normalization
+from davidnet_keras import ConvBN, Normalization
 from davidnet_keras.models import davidnet
 from davidnet_keras.models.network import IMAGE_SHAPE, logits_layer
 
