@@ -2,39 +2,28 @@
 
 from importlib import import_module
 
-_MODULES = {
-    "AverageWeights": "averaged_weights",
-    "BatchLearningRateScheduler": "scheduler",
-    "BatchMomentumScheduler": "scheduler",
-    "Cyclical": "schedules",
-    "DawnbenchLog": "dawnbench",
-    "EpochTable": "epoch_table",
-    "HistoryCSV": "history",
-    "LearningRateFinder": "learning_rate_finder",
-    "LearningRateSweep": "learning_rate_sweep",
-    "Lookahead": "averaged_weights",
-    "OneCycleCosine": "one_cycle",
-    "OneCycleTriangle": "one_cycle",
-    "PiecewiseCosine": "schedules",
-    "PiecewiseLinear": "schedules",
-    "PlotCurves": "plot_curves",
-    "Throughput": "throughput",
-    "WarmupDecay": "schedules",
-    "atomic_write": "atomic",
-    "find_learning_rate": "learning_rate_finder",
-    "one_cycle_cosine": "one_cycle_schedules",
-    "one_cycle_momentum": "one_cycle_schedules",
-    "one_cycle_triangle": "one_cycle_schedules",
-    "plot_confusion": "figures.evaluation_figure",
-    "plot_history": "figures.history",
-    "plot_learning_rate_sweep": "figures.learning_rate",
-    "plot_mistakes": "figures.evaluation_figure",
-    "plot_runs": "figures.runs",
-    "plot_schedule": "figures.learning_rate",
-    "read_history": "history_file",
+_NAMES = {
+    "atomic": ["atomic_write"],
+    "averaged_weights": ["AverageWeights", "Lookahead"],
+    "dawnbench": ["DawnbenchLog"],
+    "epoch_table": ["EpochTable"],
+    "figures.evaluation_figure": ["plot_confusion", "plot_mistakes"],
+    "figures.history": ["plot_history"],
+    "figures.learning_rate": ["plot_learning_rate_sweep", "plot_schedule"],
+    "figures.runs": ["plot_runs"],
+    "history": ["HistoryCSV"],
+    "history_file": ["read_history"],
+    "learning_rate_finder": ["LearningRateFinder", "find_learning_rate"],
+    "learning_rate_sweep": ["LearningRateSweep"],
+    "one_cycle_schedules": ["one_cycle_cosine", "one_cycle_momentum", "one_cycle_triangle"],
+    "plot_curves": ["PlotCurves"],
+    "schedules": ["Cyclical", "PiecewiseCosine", "PiecewiseLinear", "WarmupDecay"],
+    "scheduler": ["BatchLearningRateScheduler", "BatchMomentumScheduler", "OneCycleCosine", "OneCycleTriangle"],
+    "throughput": ["Throughput"],
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = list(_MODULES)
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name):

@@ -4,16 +4,8 @@ import math
 import operator
 
 
-def finite_numbers(name, values):
-    """A sequence as a tuple of floats; ValueError if it is none, or if one of its members is no finite number."""
-    try:
-        return tuple(finite_number(name, value) for value in values)
-    except TypeError:
-        raise ValueError(f"A schedule needs a sequence of numbers here. Received: {name}={values!r}") from None
-
-
 def finite_number(name, value):
-    """`value` as a float; ValueError if it is no finite number."""
+    """`value` as a float; ValueError unless it is a finite number."""
     try:
         number = math.nan if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
@@ -24,10 +16,18 @@ def finite_number(name, value):
 
 
 def positive_number(name, value, meaning):
-    """`value` as a float; ValueError that opens with `meaning` if it is not above 0."""
+    """`value` as a float; ValueError that opens with `meaning` unless it is above 0."""
     number = finite_number(name, value)
     if number <= 0:
         raise ValueError(f"{meaning} must be positive. Received: {name}={number}")
+    return number
+
+
+def share(name, value):
+    """`value` as a float; ValueError unless it is a number from 0 to 1."""
+    number = finite_number(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"Pass a share, 0 to 1. Received: {name}={number}")
     return number
 
 

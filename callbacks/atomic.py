@@ -24,40 +24,34 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path to write to; move it to `path` once it is complete and on disk.
 
     Whoever reads `path` sees the old content or the new, never a part. If the block raises, or is interrupted, `path`
-    stays as it was and the temporary file goes.
+    is unchanged and the temporary file removed.
 
     Args:
-        path: the file to write; `~` is the home folder. Its folder must exist. A symbolic link stays one: the file it
-            points to is replaced.
+        path: the file, in an existing folder; `~` is the home folder. Of a symbolic link, the target is replaced.
 
     Yields:
-        `pathlib.Path` of a file that does not exist yet, in the same folder, with the same suffix.
-
-    Raises:
-        OSError: the folder cannot be written, or `path` is a folder.
+        The path of a file that does not exist yet, in the same folder, with the same suffix.
 
     Example:
         with atomic_write("result.json") as temporary:
             temporary.write_text("{}")
     """
-    target = Path(
-        os.path.realpath(os.path.expanduser(path))
-    )  # replacing a link would leave the file it points to behind
-    # Same folder: a rename is atomic only within a file system. Same suffix: many writers pick the format by it.
+    target = Path(os.path.realpath(os.path.expanduser(path)))  # of a link, the file it points to
+    # Same folder: a rename is atomic only within a file system. Same suffix: many writers choose the format by it.
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
     try:
         yield temporary
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())  # else a power cut could leave the new name on an empty file
         os.replace(temporary, target)
-        sync_folder(target.parent)
+        _sync_folder(target.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def sync_folder(folder):
-    """Have a rename in a folder on disk before anything that is written later."""
+def _sync_folder(folder):
+    """Put a rename in a folder on disk before anything that is written later."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -71,10 +65,7 @@ def sync_folder(folder):
 
 
 def remove_leftovers(folder):
-    """Remove the temporary files that `atomic_write` left in a folder when its process was killed.
-
-    Only for a folder that no other process is writing to.
-    """
+    """Remove what a killed `atomic_write` left in a folder, to which no other process may be writing."""
     for entry in Path(folder).iterdir():
         if TEMPORARY.fullmatch(entry.name) and entry.is_file():
             entry.unlink()

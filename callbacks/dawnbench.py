@@ -1,12 +1,13 @@
 """The log file that the DAWNBench competition asked for."""
 
 import os
+from typing import Any
 
 import keras
 
 from .atomic import atomic_write, file_path
 from .metric_names import top1_validation_key
-from .training_clock import TrainingClock
+from .throughput import TrainingClock
 
 HEADER = "epoch\thours\ttop1Accuracy"
 
@@ -14,21 +15,15 @@ HEADER = "epoch\thours\ttop1Accuracy"
 class DawnbenchLog(keras.callbacks.Callback):
     """Writes epoch, hours of training and top-1 validation accuracy in percent, separated by tabs.
 
-    The hours are those spent training: validation and what other callbacks do between epochs do not count. The clock
-    waits for steps that are still under way on the device. The file is written anew, whole, after every epoch that was
-    validated.
-
-    `fit(initial_epoch=k)` keeps the first k epochs of the file and adds to their hours. Without, the file starts anew.
+    The hours are counted as by `Throughput`. The file is rewritten whole after every epoch that was validated.
+    `fit(initial_epoch=k)` keeps the first k epochs of the file and adds to their hours; otherwise the file starts over.
 
     Args:
-        path: the file, `log.tsv` by custom. Its folder is made if need be.
-        metric: the key of the accuracy in the logs, a share from 0 to 1. Default: the first that there is of
-            `val_accuracy`, `val_acc`, `val_categorical_accuracy` and `val_sparse_categorical_accuracy`.
+        path: the file, usually `log.tsv`. Its folder is created if needed.
+        metric: the key of the accuracy in the logs, a share from 0 to 1. Default: the top-1 validation accuracy.
 
     Raises:
-        ValueError: on a resume, when the file does not end with the epoch before; in the first validated epoch, when
-            the accuracy is not among the logs.
-        OSError: the file cannot be written.
+        ValueError: on a resume, a file that does not end with the epoch before; an accuracy that is not logged.
 
     Source: the DAWNBench rules for CIFAR-10 training, https://github.com/stanford-futuredata/dawn-bench-entries.
     """
@@ -37,26 +32,25 @@ class DawnbenchLog(keras.callbacks.Callback):
         super().__init__()
         self.path = file_path(path)
         self.metric = metric
-        self._lines = None
+        self._lines: Any = None
         self._clock = TrainingClock()
-        self._resumed_hours = None
+        self._resumed_hours: float | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._lines = self._resumed_hours = None
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._lines is None:
             self._lines, hours = earlier_lines(self.path, epoch) if epoch else ([], 0.0)
             hours = hours if self._resumed_hours is None else self._resumed_hours
             self._clock = TrainingClock(3600 * hours)
         self._clock.start()
 
-    def on_test_begin(self, logs=None):
-        # fit validates between the last batch and the epoch's end.
-        self._clock.stop(self.model)
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._clock.stop(self.model)  # fit validates between the last batch and the epoch's end
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._clock.stop(self.model)
         logs = logs or {}
         if not any(key.startswith("val_") for key in logs):
@@ -72,16 +66,16 @@ class DawnbenchLog(keras.callbacks.Callback):
             temporary.write_text("\n".join([HEADER, *self._lines]) + "\n", newline="\n")
 
     @property
-    def hours(self):
-        """Hours of training up to the file's last line, as it has them; 0.0 before the first."""
+    def hours(self) -> float:
+        """Hours of training in the file's last line; 0.0 before the first."""
         return float(self._lines[-1].split("\t")[1]) if self._lines else 0.0
 
-    def get_state(self):
-        """The hours of training so far, for a run that is stopped inside an epoch; see `set_state`."""
+    def get_state(self) -> dict[str, float]:
+        """The hours of training so far, to resume a run interrupted inside an epoch; see `set_state`."""
         return {"hours": self._clock.so_far() / 3600}
 
-    def set_state(self, state):
-        """Go on from the hours that `get_state` gave. Call it after `on_epoch_begin`, or before any."""
+    def set_state(self, state: dict[str, float]) -> None:
+        """Continue from the hours that `get_state` returned. Call it after `on_epoch_begin`, or before the first."""
         self._resumed_hours = state["hours"]
         if self._lines is not None:
             self._clock = TrainingClock(3600 * state["hours"])

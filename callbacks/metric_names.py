@@ -1,4 +1,4 @@
-"""What the keys of Keras's logs mean: which belong together, which is the accuracy, and which way is better."""
+"""The keys of Keras's logs: which belong together, which is the accuracy, and which way is better."""
 
 import re
 from collections.abc import Mapping
@@ -16,10 +16,7 @@ LOWER_ENDS = ("_loss", "_error", "_crossentropy", "_hinge", "_mae", "_mse", "_rm
 
 
 def refuse_metrics(callback, model, reserved):
-    """ValueError if a compiled model has a metric with the name of a column that the callback adds itself.
-
-    What only a `train_step` logs is not known before the first epoch ends; see `refuse_names`.
-    """
+    """ValueError if a compiled model has a metric with the name of a column that the callback adds itself."""
     names = []
     for metric in getattr(model, "metrics", ()):
         names.append(getattr(metric, "name", ""))
@@ -32,14 +29,12 @@ def refuse_metrics(callback, model, reserved):
 def refuse_names(callback, names, reserved):
     """ValueError if one of these metrics has the name of a column that the callback adds itself."""
     if taken := [name for name in reserved if name in names]:
-        raise ValueError(
-            f"{type(callback).__name__} keeps the name {taken[0]!r} for itself, and this metric would be lost; give "
-            f"it another name. Received: a metric named {taken[0]!r}"
-        )
+        reason = f"{type(callback).__name__} keeps the name {taken[0]!r} for itself; rename the metric"
+        raise ValueError(f"{reason}. Received: a metric named {taken[0]!r}")
 
 
 def _names_in(metrics):
-    """The names of what was given to `compile` as metrics, nested as it may be."""
+    """The names of the metrics in the argument of `compile`, however nested."""
     if isinstance(metrics, Mapping):
         metrics = list(metrics.values())
     if isinstance(metrics, list | tuple):
@@ -56,18 +51,16 @@ class Metric(NamedTuple):
 
 
 def paired_metrics(keys):
-    """Pair the training and validation keys of logs: the loss first, then accuracies, then the others as they come."""
+    """Pair the training and validation keys of logs: the loss first, then accuracies, then the others."""
     keys = [key for key in keys if key not in NOT_METRICS and not key.startswith("learning_rate_")]
+    known = {key: key for key in keys}
     names = dict.fromkeys(key.removeprefix("val_") for key in keys)
-    pairs = []
-    for name in names:
-        validation = f"val_{name}"
-        pairs.append(Metric(name, name if name in keys else None, validation if validation in keys else None))
+    pairs = [Metric(name, known.get(name), known.get(f"val_{name}")) for name in names]
     return sorted(pairs, key=lambda pair: 0 if is_loss(pair.name) else 1 if is_accuracy(pair.name) else 2)
 
 
-def unnumbered(name):
-    """A metric's name without the number that Keras appends when a second model has it too: auc_1 is auc."""
+def _unnumbered(name):
+    """A metric's name without the number that Keras appends to a repeated name: auc_1 is auc."""
     return re.sub(r"_\d+$", "", name)
 
 
@@ -77,14 +70,14 @@ def is_loss(name):
 
 
 def is_accuracy(name):
-    """Whether a metric is a share of right answers, 0 to 1."""
-    name = unnumbered(name)
+    """Whether a metric is a share of correct answers, 0 to 1."""
+    name = _unnumbered(name)
     return name in TOP1 or name.endswith(("_accuracy", "_acc"))
 
 
 def better(name):
-    """The function that picks the best of a metric's values, `min` or `max`; None where the name does not tell."""
-    plain = unnumbered(name)
+    """The function that picks the best of a metric's values, `min` or `max`; None if the name does not tell."""
+    plain = _unnumbered(name)
     if is_accuracy(name) or plain in HIGHER or plain.endswith(tuple(f"_{end}" for end in HIGHER)):
         return max
     return min if is_loss(name) or plain in LOWER or plain.endswith(LOWER_ENDS) else None

@@ -1,6 +1,6 @@
 """One-cycle schedules: up to a peak, and down to the end of the run."""
 
-from .arguments import finite_number, positive_number
+from .arguments import finite_number, positive_number, share
 from .schedules import PiecewiseCosine, PiecewiseLinear
 
 
@@ -13,15 +13,11 @@ def one_cycle_triangle(
         peak: the highest rate.
         epochs: length of the whole run, in epochs.
         warmup_epochs: when the peak is reached, in epochs. 0 starts at the peak; `epochs` never comes down. Default:
-            max(1, (epochs + 1) // 5), but at most half of the run, so that a run of one epoch comes down too.
+            max(1, (epochs + 1) // 5), but at most half of the run.
         start, end: the first and the last rate, as shares of the peak, 0 to 1. Default: 0.
 
-    Returns:
-        `PiecewiseLinear`.
-
     Raises:
-        ValueError: a peak or epochs that are not positive, a warm-up that is negative or longer than the run, or a
-            share outside 0 to 1.
+        ValueError: an argument out of range, such as a warm-up longer than the run.
 
     Source: the reference notebook's schedule, with knots 0, (epochs + 1) // 5, epochs; Smith and Topin, 2017,
         "Super-Convergence". airbench94 has a warm-up of 0.23 of the run, start=0.2 and end=0.07.
@@ -32,24 +28,14 @@ def one_cycle_triangle(
         warmup_epochs = min(max(1, (epochs + 1) // 5), epochs / 2)
     warmup = finite_number("warmup_epochs", warmup_epochs)
     if not 0 <= warmup <= epochs:
-        raise ValueError(
-            "The warm-up must last between 0 epochs and the whole run; lower it or train for longer. "
-            f"Received: warmup_epochs={warmup}, epochs={epochs}"
-        )
+        received = f"warmup_epochs={warmup}, epochs={epochs}"
+        raise ValueError(f"The warm-up must last from 0 epochs to the whole run. Received: {received}")
     first, last = peak * share("start", start), peak * share("end", end)
     if warmup == 0:
         return PiecewiseLinear((0, epochs), (peak, last))
     if warmup == epochs:
         return PiecewiseLinear((0, epochs), (first, peak))
     return PiecewiseLinear((0, warmup, epochs), (first, peak, last))
-
-
-def share(name, value):
-    """A number from 0 to 1, as a float; ValueError if it is none."""
-    value = finite_number(name, value)
-    if not 0 <= value <= 1:
-        raise ValueError(f"It is a share of the peak, 0 to 1. Received: {name}={value}")
-    return value
 
 
 def one_cycle_cosine(
@@ -63,21 +49,17 @@ def one_cycle_cosine(
     """Make the schedule `peak / div_factor` -> `peak` -> `peak / div_factor / final_div_factor`, in half cosines.
 
     Args:
-        peak: the highest rate; torch's and fastai's `lr_max`.
+        peak: the highest rate; fastai's `lr_max`.
         epochs: length of the whole run, in epochs.
         pct_start: share of the run until the peak, 0 to 1. Default: 0.3 (fastai's: 0.25).
-        div_factor: the peak by the first rate. Default: 25.
-        final_div_factor: the first rate by the last. fastai's `div_final` is `div_factor * final_div_factor`, 1e5 by
-            default. Default: 1e4.
-        steps_per_epoch: batches an epoch. With it, the rates are torch's: the last *step* has the last rate, and the
-            peak comes one step before `pct_start` of the steps are over. Default: none; the cycle then lasts to the end
-            of the last step, as in fastai.
-
-    Returns:
-        `PiecewiseCosine`.
+        div_factor: the peak divided by the first rate. Default: 25.
+        final_div_factor: the first rate divided by the last. fastai's `div_final` is `div_factor * final_div_factor`,
+            1e5 by default. Default: 1e4.
+        steps_per_epoch: batches per epoch. With it, the rates are torch's: the last *step* has the last rate, and the
+            peak comes one step earlier. Default: none; the cycle then lasts to the end of the last step, as in fastai.
 
     Raises:
-        ValueError: a number that is not positive, a share outside 0 to 1, or a run of a single step.
+        ValueError: an argument out of range, or a run of a single step.
 
     Source: `torch.optim.lr_scheduler.OneCycleLR`; fastai's `fit_one_cycle`; Smith and Topin, 2017.
     """
@@ -97,15 +79,12 @@ def one_cycle_momentum(
     """Make the momentum's schedule that goes with `one_cycle_cosine`: low while the rate is high.
 
     Args:
-        epochs, pct_start, steps_per_epoch: as those of `one_cycle_cosine`.
+        epochs, pct_start, steps_per_epoch: as for `one_cycle_cosine`.
         base_momentum: the momentum at the rate's peak, in [0, 1). Default: 0.85.
         max_momentum: the momentum at both ends, in [0, 1). Default: 0.95.
 
-    Returns:
-        `PiecewiseCosine`.
-
     Raises:
-        ValueError: a momentum outside [0, 1), a share outside 0 to 1, or a length that is not positive.
+        ValueError: an argument out of range.
 
     Source: `torch.optim.lr_scheduler.OneCycleLR`; Smith, 2018, "A disciplined approach to neural network
         hyper-parameters".
@@ -118,17 +97,12 @@ def one_cycle_momentum(
 
 def _cosine_cycle(initial, middle, final, epochs, pct_start, steps_per_epoch):
     end = epochs = positive_number("epochs", epochs, "The length of a run")
-    share = finite_number("pct_start", pct_start)
-    if not 0 <= share <= 1:
-        raise ValueError(f"The share of the run until the peak must be 0 to 1. Received: pct_start={share}")
-    turn = share * epochs
+    turn = share("pct_start", pct_start) * epochs
     if steps_per_epoch is not None:
-        step = 1 / positive_number("steps_per_epoch", steps_per_epoch, "The number of steps of an epoch")
+        step = 1 / positive_number("steps_per_epoch", steps_per_epoch, "The number of steps per epoch")
         if epochs < 1.5 * step:
-            raise ValueError(
-                "A cycle needs two steps or more; train for longer. "
-                f"Received: epochs={epochs}, steps_per_epoch={steps_per_epoch}"
-            )
+            received = f"epochs={epochs}, steps_per_epoch={steps_per_epoch}"
+            raise ValueError(f"A cycle needs two steps or more; train for longer. Received: {received}")
         end, turn = epochs - step, turn - step  # torch counts from step 0 to step n - 1
     if turn <= 0:  # a turn before the first step leaves that step a little way down, in torch too
         return PiecewiseCosine((turn, end), (middle, final))

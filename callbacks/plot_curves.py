@@ -4,93 +4,85 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import keras
 
 from .atomic import atomic_write
-from .figures.history import plot_history, with_epochs
-from .figures.learning_rate import plot_schedule
-from .history_file import columns_from, columns_of, log_row, read_history, rows_before
+from .figures.history import plot_history
+from .figures.runs import read_run
+from .history_file import columns_from, columns_of, log_row, rows_before
 from .metric_names import MEASURED, SCHEDULED, paired_metrics, refuse_metrics
 
-__all__ = ["PlotCurves", "plot_history", "plot_schedule"]
-
-SUFFIXES = (".png", ".svg", ".pdf")
-FIRST_DRAWING = 0.25  # seconds that a drawing is thought to take before one has been timed
+FIRST_DRAWING = 0.25  # assumed seconds of a drawing before one has been timed
 
 
 class PlotCurves(keras.callbacks.Callback):
     """Draws accuracy, loss and every other metric, and the learning rate beneath, after each epoch.
 
-    The file is replaced whole. In a Jupyter notebook the figure is shown too, and changes in place. Nothing else needs
-    a screen. What cannot be drawn, saved or shown costs one warning, and training goes on.
+    The file is replaced whole. In a Jupyter notebook the figure is shown too, and changes in place. A figure that
+    cannot be drawn, saved or shown costs one warning, and training continues.
 
-    Drawing takes no more than `budget` of the time since training began: an epoch is drawn if what has been spent, this
-    drawing and a last one stay within it, each as long as the one before. What is left undrawn is drawn when training
-    ends, always. A picture takes a few tenths of a second, so that epochs of 30 seconds are all drawn, and the first of
-    one second after about 25.
+    Drawing takes no more than `budget` of the time since training began, a last drawing included. What is left undrawn
+    is drawn when training ends, always. Epochs of 30 seconds are all drawn.
 
     Args:
-        path: `.png`, `.svg` or `.pdf` file. Its folder is made if need be. Default: none, only show it in a notebook.
-        history: the epochs before, for a run that is resumed with `initial_epoch` or by `BackupAndRestore`: the file
-            that `HistoryCSV` writes, a dict of columns, or what `fit` returned. Only looked at then. Default: what this
-            object drew in the last `fit`.
-        title: of the figure. Default: none.
+        path: `.png`, `.svg` or `.pdf` file. Its folder is created if needed. Default: none, only show it in a notebook.
+        history: the earlier epochs of a resumed run: the file that `HistoryCSV` writes, a dict of columns, or what
+            `fit` returned. Read only on a resume. Default: what this object drew in the last `fit`.
         log: names of metrics to draw on a logarithmic axis, such as `("loss",)`. Default: none.
-        compare: another run, drawn beneath in grey: as `history`. It is read at once. Default: none.
-        compare_label: what to call it.
+        compare: another run, drawn beneath in grey; as `history`, but read at once. Default: none.
         budget: share of the training time that drawing may take. `math.inf` draws every epoch. Default: 0.02.
 
     Raises:
-        ValueError: another kind of file, a budget below 0, nothing to compare with; on a resume, a history that does
-            not hold the epochs before.
-        OSError: the file to compare with cannot be read.
+        ValueError: another kind of file, a budget below 0, nothing to compare with, a history without earlier epochs.
 
     Example:
         model.fit(x, y, validation_data=(x_test, y_test), epochs=24, callbacks=[PlotCurves("curves.png")])
     """
 
     def __init__(
-        self, path=None, history=None, title=None, log=(), compare=None, compare_label="earlier run", budget=0.02
-    ):
+        self,
+        path: str | os.PathLike | None = None,
+        history: str | os.PathLike | dict[str, Any] | keras.callbacks.History | None = None,
+        title: str | None = None,
+        log: str | Sequence[str] = (),
+        compare: str | os.PathLike | dict[str, Any] | keras.callbacks.History | None = None,
+        compare_label: str = "earlier run",
+        budget: float = 0.02,
+    ) -> None:
         super().__init__()
         self.path = None if path is None else Path(os.path.expanduser(path))
-        if self.path is not None and self.path.suffix.lower() not in SUFFIXES:
-            raise ValueError(f"The path must end in {', '.join(SUFFIXES)}. Received: path={str(path)!r}")
+        if self.path is not None and self.path.suffix.lower() not in (".png", ".svg", ".pdf"):
+            raise ValueError(f"The path must end in .png, .svg, .pdf. Received: path={str(path)!r}")
         if not budget >= 0:
             raise ValueError(f"The share of time for drawing must be 0 or more. Received: budget={budget}")
         self.history = columns_from(history)
-        self.title = title
+        self.title, self.compare_label, self.budget = title, compare_label, budget
         self.log = (log,) if isinstance(log, str) else tuple(log)
-        self.compare = None if compare is None else read_run(compare)
-        self.compare_label = compare_label
-        self.budget = budget
-        self._rows = []
-        self._display = NotebookDisplay()
-        self._begun = False
-        self._warned = set()
+        self.compare = None if compare is None else read_run(compare)  # a bad one fails now, not after an hour
+        self._rows: list[dict[str, float]] = []
+        self._warned: set[str] = set()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         refuse_metrics(self, self.model, ("epoch", *MEASURED))  # not drawn as metrics
-        self._begun = False
+        self._begun = self._undrawn = False
         self._display = NotebookDisplay()  # the cell that runs this fit
-        self._undrawn = False
         self._spent, self._drawing = 0.0, FIRST_DRAWING
         self._start = perf_counter()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._begun:
             return
         self._begun = True
-        if epoch and self.history is not None:
-            self._rows = rows_before(self.history, epoch)
-        self._rows = [row for row in self._rows if row["epoch"] <= epoch]
+        rows = rows_before(self.history, epoch) if epoch and self.history is not None else self._rows
+        self._rows = [row for row in rows if row["epoch"] <= epoch]
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._rows.append(log_row(epoch, logs))
         self._undrawn = True
         now = perf_counter()
@@ -99,35 +91,31 @@ class PlotCurves(keras.callbacks.Callback):
             self._drawing = perf_counter() - now
             self._spent += self._drawing
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._undrawn:
             self._draw()
 
     def _draw(self):
         self._undrawn = False
         columns = columns_of(self._rows)
-        if not paired_metrics(columns):
+        metrics = paired_metrics(columns)
+        if not metrics:
             return
-        epochs = (self.params or {}).get("epochs")
-        log = self._known(columns)
-        self._try("drawn", lambda: self._deliver(columns, epochs, log))
+        names = {metric.name for metric in metrics} | {*SCHEDULED} & {*columns}
+        unknown = [name for name in self.log if name.removeprefix("val_") not in names]
+        if unknown:  # no reason to end a training run
+            self._warn_once("log", f"There is no metric {unknown[0]!r} to draw logarithmically, only {sorted(names)}.")
+        log = [name for name in self.log if name not in unknown]
+        self._try("drawn", lambda: self._deliver(columns, log))
 
-    def _deliver(self, columns, epochs, log):
+    def _deliver(self, columns, log):
+        epochs = (self.params or {}).get("epochs")
         figure = plot_history(columns, self.title, epochs, log, self.compare, self.compare_label)
-        width = round(figure.get_figwidth() * 90)
-        picture = cache(lambda kind: render(figure, kind))
+        picture = cache(lambda kind: _render(figure, kind))
         if self._display.live:
-            self._try("shown", lambda: self._display.show(picture("png"), width))
+            self._try("shown", lambda: self._display.show(picture("png"), round(figure.get_figwidth() * 90)))
         if self.path is not None:
             self._try("saved", lambda: self._save(picture(self.path.suffix.lower()[1:])))
-
-    def _known(self, columns):
-        """The names for logarithmic axes that there are; a slip in one is no reason to end a training run."""
-        names = {metric.name for metric in paired_metrics(columns)} | {*SCHEDULED} & {*columns}
-        unknown = [name for name in self.log if name.removeprefix("val_") not in names]
-        if unknown:
-            self._warn_once("log", f"There is no metric {unknown[0]!r} to draw logarithmically, only {sorted(names)}.")
-        return [name for name in self.log if name not in unknown]
 
     def _save(self, content):
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,10 +125,9 @@ class PlotCurves(keras.callbacks.Callback):
     def _try(self, done, action):
         try:
             action()
-        except Exception as error:  # what a full disk, a closed notebook or a font raises is of many kinds
-            self._warn_once(
-                done, f"The curves cannot be {done}, training goes on without ({type(error).__name__}: {error})."
-            )
+        except Exception as error:  # a full disk, a closed notebook, a font: many kinds
+            reason = f"{type(error).__name__}: {error}"
+            self._warn_once(done, f"The curves cannot be {done}, training goes on without ({reason}).")
 
     def _warn_once(self, topic, message):
         if topic not in self._warned:
@@ -148,14 +135,7 @@ class PlotCurves(keras.callbacks.Callback):
             warnings.warn(message, stacklevel=2)
 
 
-def read_run(history):
-    """A history as a dict of columns, from a file, a dict or what `fit` returned."""
-    columns = columns_from(history)
-    columns = columns if isinstance(columns, Mapping) else read_history(columns)
-    return with_epochs(columns)  # a ValueError now rather than after an hour
-
-
-def render(figure, kind):
+def _render(figure, kind):
     """The bytes of a figure as png, svg or pdf."""
     content = io.BytesIO()
     options = {
@@ -168,7 +148,7 @@ def render(figure, kind):
 
 
 class NotebookDisplay:
-    """One picture in the output of the current cell; does nothing outside a notebook."""
+    """One picture in the output of a notebook's current cell."""
 
     def __init__(self):
         self._handle = None
@@ -176,18 +156,12 @@ class NotebookDisplay:
     @property
     def live(self):
         """Whether a Jupyter kernel is running this program."""
-        # IPython is looked for, never imported: where it is not loaded there is no notebook.
-        ipython = sys.modules.get("IPython")
+        ipython = sys.modules.get("IPython")  # never imported: if it is not loaded, this is no notebook
         shell = ipython.get_ipython() if ipython else None
         return getattr(shell, "kernel", None) is not None
 
     def show(self, png, width):
-        """Show a picture, in place of the one before.
-
-        Args:
-            png: bytes.
-            width: in the notebook, in pixels.
-        """
+        """Show the bytes of a PNG, `width` pixels wide, in place of the picture before."""
         from IPython.display import Image, display
 
         image = Image(data=png, format="png", width=width)

@@ -6,42 +6,34 @@ import keras
 import numpy as np
 from keras import ops
 
-from .leftovers import at_next_fit, withdraw
+from .model_state import at_next_fit, withdraw
 
 
 class StepTable:
-    """Stands in for a model's train function: sets optimizer variables before every step.
+    """Replaces a model's train function: sets optimizer variables before every step.
 
-    Between the steps of one execution (`steps_per_execution`) no callback runs. So the values of a whole epoch, worked
-    out beforehand, go into the compiled step as a table. The step takes its row, assigns it to the optimizer's own
-    variables, and goes on as it always did. The variables stay the optimizer's: what is saved is what would be saved
-    without, and a step that loss scaling skips has used up its row like any other.
-
-    On TensorFlow the table is a variable, filled once an epoch, with another that counts the rows taken. On JAX, where
-    Keras calls the compiled step from Python, a row comes along with each batch.
+    Between the steps of one execution (`steps_per_execution`) no callback runs. So the values of a whole epoch go into
+    the compiled step as a table. The step assigns its row to the optimizer's own variables and continues as usual; a
+    step that loss scaling skips uses up its row like any other. On TensorFlow the table is a variable, filled once per
+    epoch, and another counts the rows taken. On JAX, where Keras calls the step from Python, each batch brings its row.
 
     An execution that no callback has announced runs the model's own function, untouched. After a `fit` that an
-    exception ended, the model's next `fit` first removes the table, with whatever was announced.
+    exception ended, the model's next `fit` first removes the table and all announcements.
     """
 
     def __init__(self, model, own_function):
         self._model = model
-        self._own_function = own_function  # the model's
+        self._own_function = own_function
         self._columns = {}  # id of a variable -> (variable, its values in this epoch)
         self._announced = []  # the ids of the variables to set in the coming execution
-        self._loaded = None  # those whose columns make up the table
+        self._loaded = None  # the ids whose columns make up the table
         self._variables = None  # what the function was made for
-        self._capacity = 0  # how many rows the variable on TensorFlow has
+        self._capacity = 0  # rows of the variable on TensorFlow
 
     @staticmethod
     def is_cheaper(model):
-        """Whether to use a table even for single steps.
-
-        On JAX a callback that sets a variable makes the trainer put its whole state into the model's variables and take
-        it out again, before every batch. On TensorFlow an assignment from Python takes several times as long as one
-        inside the compiled step.
-        """
-        if type(model).make_train_function is not keras.Model.make_train_function or nnx_enabled():
+        """Whether a table is faster than a callback even for single steps: on JAX that writes back the whole state."""
+        if type(model).make_train_function is not keras.Model.make_train_function or _nnx_enabled():
             return False
         if keras.backend.backend() == "tensorflow":
             return not model.run_eagerly and model.distribute_strategy.num_replicas_in_sync == 1
@@ -49,23 +41,22 @@ class StepTable:
 
     @classmethod
     def installed(cls, model):
-        """The table of a model, made and put in place if need be; all the schedulers of a `fit` share it.
+        """The table of a model, made and put in place if needed; all the schedulers of a `fit` share it.
 
-        Args:
-            model: a compiled `keras.Model` whose `make_train_function` has run, as at the beginning of `fit`.
+        The model's `make_train_function` must have run, as at the beginning of `fit`.
         """
         current = model.train_function
         if isinstance(current, cls):
             return current
-        if nnx_enabled():
+        if _nnx_enabled():
             raise ValueError(
-                "With Keras's NNX mode the train step cannot be given a table; compile the model with "
-                f"steps_per_execution=1. Received: steps_per_execution={model.steps_per_execution}"
+                "In Keras's NNX mode, schedulers need a model compiled with steps_per_execution=1. "
+                f"Received: steps_per_execution={model.steps_per_execution}"
             )
-        table = getattr(current, "step_table", None)  # of an earlier fit: its function has been traced
+        table = getattr(current, "step_table", None)  # of an earlier fit, already traced
         if table is None:
             table = cls(model, current)
-            with contextlib.suppress(AttributeError):  # a train function of somebody's own may be any callable
+            with contextlib.suppress(AttributeError):  # the user's train function may be any callable
                 current.step_table = table
         table._put_in()
         return table
@@ -75,7 +66,7 @@ class StepTable:
         at_next_fit(self._model, self.remove)
 
     def remove(self):
-        """Give the model its own train function back, and forget what was announced."""
+        """Give the model its own train function back, and forget the announcements."""
         self._announced = []
         withdraw(self._model, self.remove)
         if self._model.train_function is self:
@@ -118,7 +109,7 @@ class StepTable:
         return outputs
 
     def _load(self, announced, state):
-        """Make the announced columns the table; `state` is what JAX's trainer holds in place of the variables."""
+        """Make the announced columns the table; `state` is what JAX's trainer holds instead of the variables."""
         variables, values = zip(*(self._columns[key] for key in announced), strict=True)
         # A float64 argument would be converted at every call of the compiled step.
         dtype = "float64" if variables[0].dtype == "float64" else "float32"
@@ -137,7 +128,7 @@ class StepTable:
         self._loaded = announced
 
     def _values_of(self, state):
-        """A scope in which the variables have the values that fit has taken out: Keras asks where they are sharded."""
+        """A scope in which the variables have the values that JAX's fit holds: Keras asks how they are sharded."""
         model = self._model
         owners = model.trainable_variables, model.non_trainable_variables, model.optimizer.variables
         variables = [owner for group in (*owners, model.metrics_variables) for owner in group]
@@ -145,16 +136,18 @@ class StepTable:
         return keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True)))
 
     def _trace(self, variables, capacity):
-        """Make the model's train function anew, from a train step that takes its row first."""
+        """Make the model's train function again, from a train step that takes its row first."""
         model = self._model
         self._scheduled, self._reached, self._queue, self._capacity = variables, False, None, capacity
         self._own_step = model.train_step
-        before = vars(model).get("train_step")  # somebody may have put one on the object already
-        if capacity:
-            self._make_queue()
-            model.train_step = self._train_step
-        else:
-            model.train_step = self._jax_train_step
+        before = vars(model).get("train_step")  # the user may have replaced it on the object already
+        if capacity:  # on TensorFlow; one step of all replicas takes one row
+            options = {"trainable": False, "aggregation": "only_first_replica"}
+            zeros, dtype = np.zeros((capacity, len(variables))), variables[0].dtype
+            with model.distribute_strategy.scope():
+                self._queue = keras.Variable(zeros, dtype=dtype, name="step_table", **options)
+                self._position = keras.Variable(0, dtype="int64", name="step_position", **options)
+        model.train_step = self._train_step if capacity else self._jax_train_step
         try:
             model.make_train_function(force=True)
             self._function = model.train_function
@@ -165,14 +158,6 @@ class StepTable:
             else:
                 model.train_step = before
 
-    def _make_queue(self):
-        shape, dtype = (self._capacity, len(self._scheduled)), self._scheduled[0].dtype
-        # One step of all replicas takes one row.
-        options = {"trainable": False, "aggregation": "only_first_replica"}
-        with self._model.distribute_strategy.scope():
-            self._queue = keras.Variable(np.zeros(shape), dtype=dtype, name="step_table", **options)
-            self._position = keras.Variable(0, dtype="int64", name="step_position", **options)
-
     def _train_step(self, data):
         self._reached = True  # in Python, while the step is traced
         row = ops.take(self._queue, ops.minimum(self._position, self._capacity - 1), axis=0)
@@ -181,17 +166,17 @@ class StepTable:
             variable.assign(row[column])
         return self._own_step(data)
 
-    def _jax_train_step(self, state, data):
+    def _jax_train_step(self, state, data_and_row):
         self._reached = True
-        data, row = data
+        data, row = data_and_row
         trainable, non_trainable, optimizer, metrics = state
-        places = [id(variable) for variable in self._model.optimizer.variables]
+        ids = [id(variable) for variable in self._model.optimizer.variables]
         optimizer = list(optimizer)
         for column, variable in enumerate(self._scheduled):
-            optimizer[places.index(id(variable))] = ops.cast(row[column], variable.dtype)
+            optimizer[ids.index(id(variable))] = ops.cast(row[column], variable.dtype)
         return self._own_step((trainable, non_trainable, optimizer, metrics), data)
 
 
-def nnx_enabled():
+def _nnx_enabled():
     """Whether Keras runs JAX through Flax's NNX, where the train step is looked up on the class."""
     return getattr(keras.config, "is_nnx_enabled", bool)()

@@ -356,7 +356,7 @@ def test_a_model_that_is_not_built_is_refused():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"every": 0}, "above 0. Received: every=0"),
+        ({"every": 0}, "1 or more. Received: every=0"),
         ({"every": 2.0}, "Received: every=2.0"),
         ({"every": True}, "Received: every=True"),
         ({"decay": 1.0}, "below 1. Received: decay=1.0"),

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from davidnet_callbacks import DawnbenchLog, training_clock
+from davidnet_callbacks import DawnbenchLog, throughput
 
 
 @pytest.fixture(autouse=True)
@@ -14,7 +14,7 @@ def clock(monkeypatch):
     class Clock:
         now = 100.0
 
-    monkeypatch.setattr(training_clock, "perf_counter", lambda: Clock.now)
+    monkeypatch.setattr(throughput, "perf_counter", lambda: Clock.now)
     return Clock
 
 
@@ -93,7 +93,7 @@ def test_the_clock_waits_for_steps_that_are_under_way(tmp_path, clock, monkeypat
     def wait(model):
         clock.now += 3600
 
-    monkeypatch.setattr(training_clock, "wait_for_steps", wait)
+    monkeypatch.setattr(throughput, "wait_for_steps", wait)
     run(DawnbenchLog(tmp_path / "log.tsv"), clock, [0.5])
     assert (tmp_path / "log.tsv").read_text().splitlines()[1] == "1\t2.00000000\t50.00"
 

@@ -1,6 +1,6 @@
 """A `fit` that an exception ended, at any hook, leaves nothing behind that the next one would train by."""
 
-import itertools
+import functools
 
 import keras
 import numpy as np
@@ -25,7 +25,8 @@ from davidnet_callbacks import (
 
 X = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
 Y = (X[:, :1] > 0).astype("float32")
-FIT = {"batch_size": 8, "epochs": 3, "shuffle": False, "verbose": 0}
+FIT = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0}
+NEXT = FIT | {"epochs": 1}  # the first epoch shows whether something acts that should not
 RATE, MOMENTUM = 0.03, 0.25  # what the user sets after the exception
 HOOKS = (
     "on_train_begin",
@@ -39,7 +40,7 @@ HOOKS = (
     "on_epoch_end",
     "on_train_end",
 )
-EXECUTIONS = [1] if keras.backend.backend() == "torch" else [1, 2]  # Keras refuses more with torch
+EXECUTIONS = (1,) if keras.backend.backend() == "torch" else (1, 2)  # Keras refuses more with torch
 
 
 class Boom(keras.callbacks.Callback):
@@ -78,6 +79,22 @@ CALLBACKS = {
 }
 
 
+SCHEDULERS = ("triangle", "cosine", "rate and momentum")
+NAMES = [(several, name) for name in CALLBACKS for several in (EXECUTIONS if name in SCHEDULERS else (1,))]
+# Those that differ in nothing else than the callback need not meet every hook.
+WHERE = dict.fromkeys(CALLBACKS, ("on_train_batch_begin", "on_epoch_end"))
+WHERE |= dict.fromkeys(("triangle", "average", "finder"), HOOKS)
+QUICK = [
+    (2, "triangle", "on_train_batch_begin"),
+    (1, "average", "on_test_batch_end"),
+    (1, "finder", "on_train_batch_begin"),
+]
+MATRIX = [
+    pytest.param(*cell, marks=() if cell in QUICK else pytest.mark.slow)
+    for cell in ((several, name, hook) for several, name in NAMES for hook in WHERE[name])
+]
+
+
 def compiled(steps_per_execution):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "tanh"), keras.layers.BatchNormalization()])
     model.add(keras.layers.Dense(1, "sigmoid"))
@@ -100,10 +117,10 @@ def set_values(model, arrays):
         variable.assign(array)
 
 
-@pytest.fixture(scope="module", params=EXECUTIONS)
-def models(request):
+@functools.cache
+def models(steps_per_execution):
     """Two models of the same structure, compiled once for all cases, and the values that both start from."""
-    model, twin = compiled(request.param), compiled(request.param)
+    model, twin = compiled(steps_per_execution), compiled(steps_per_execution)
     return model, twin, values(model)
 
 
@@ -112,15 +129,9 @@ def interrupted(model, callbacks):
         model.fit(X, Y, validation_data=(X, Y), callbacks=callbacks, **FIT)
 
 
-QUICK = [("triangle", "on_train_batch_begin"), ("average", "on_test_batch_end"), ("finder", "on_train_batch_begin")]
-MATRIX = [
-    pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in itertools.product(CALLBACKS, HOOKS)
-]
-
-
-@pytest.mark.parametrize(("name", "hook"), MATRIX)
-def test_the_next_fit_trains_as_a_fresh_model_would(models, name, hook, tmp_path):
-    model, twin, start = models
+@pytest.mark.parametrize(("several", "name", "hook"), MATRIX)
+def test_the_next_fit_trains_as_a_fresh_model_would(several, name, hook, tmp_path):
+    model, twin, start = models(several)
     for behind in (False, True):
         n = 2 if "epoch" in hook or "batch" in hook else 1
         own = CALLBACKS[name](tmp_path)
@@ -139,14 +150,15 @@ def test_the_next_fit_trains_as_a_fresh_model_would(models, name, hook, tmp_path
             one.optimizer.learning_rate = RATE
             if name != "finder":
                 one.optimizer.momentum.assign(MOMENTUM)
-            one.fit(X, Y, **FIT)
+            one.fit(X, Y, **NEXT)
         for one, other in zip(values(model), values(twin), strict=True):
             np.testing.assert_array_equal(one, other)
         assert {"make_train_function", "train_step", "evaluate"}.isdisjoint(vars(model))
 
 
-def test_a_single_batch_after_an_interruption_is_trained_at_the_user_s_rate(models):
-    model, _, start = models
+@pytest.mark.parametrize("several", EXECUTIONS)
+def test_a_single_batch_after_an_interruption_is_trained_at_the_user_s_rate(several):
+    model, _, start = models(several)
     set_values(model, start)
     interrupted(model, [OneCycleTriangle(0.5), Boom("on_train_batch_begin", 3)])
     model.optimizer.learning_rate = 0.0
@@ -155,21 +167,21 @@ def test_a_single_batch_after_an_interruption_is_trained_at_the_user_s_rate(mode
     np.testing.assert_array_equal(model.get_weights()[0], before)
 
 
-def test_weights_that_were_loaded_after_an_interrupted_sweep_stay(models):
-    model, twin, start = models
+def test_weights_that_were_loaded_after_an_interrupted_sweep_stay():
+    model, twin, start = models(1)
     set_values(model, start)
     interrupted(model, [LearningRateFinder(steps=10), Boom("on_train_batch_begin", 3)])
     loaded = [array + 100 for array in start]
     for one in (model, twin):
         set_values(one, loaded)
-        one.fit(X, Y, **FIT)
+        one.fit(X, Y, **NEXT)
     for one, other in zip(values(model), values(twin), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", CALLBACKS)
-def test_a_fit_without_epochs_does_nothing(models, name, tmp_path):
-    model, _, start = models
+@pytest.mark.parametrize(("several", "name"), NAMES)
+def test_a_fit_without_epochs_does_nothing(several, name, tmp_path):
+    model, _, start = models(several)
     for options in ({"epochs": 0}, {"epochs": 3, "initial_epoch": 3}):
         set_values(model, start)
         own = model.train_function

@@ -143,7 +143,7 @@ def drawn_epochs(callback, clock, monkeypatch, epochs, epoch_seconds, drawing_se
     """Run fit on that clock; returns the epochs that are drawn."""
     drawings = []
 
-    def draw(self, columns, epochs, log):
+    def draw(self, columns, log):
         drawings.append(columns["epoch"][-1])
         clock.now += drawing_seconds
 

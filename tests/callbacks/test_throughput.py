@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from davidnet_callbacks import HistoryCSV, Throughput, read_history, training_clock
-from davidnet_callbacks.training_clock import wait_for_steps
+from davidnet_callbacks import HistoryCSV, Throughput, read_history, throughput
+from davidnet_callbacks.model_state import wait_for_steps
 
 X, Y = np.ones((10, 1), "float32"), np.zeros((10,), "int32")
 
@@ -19,7 +19,7 @@ def clock(monkeypatch):
     class Clock:
         now = 100.0
 
-    monkeypatch.setattr(training_clock, "perf_counter", lambda: Clock.now)
+    monkeypatch.setattr(throughput, "perf_counter", lambda: Clock.now)
     return Clock
 
 
@@ -266,9 +266,9 @@ def test_the_clock_stops_after_a_weight_of_the_last_step_was_read(monkeypatch):
     monkeypatch.setattr(keras.ops, "convert_to_numpy", lambda weight: read.append(weight.path))
     wait_for_steps(model)
     assert read == [model.trainable_variables[1].path]  # the smallest, the bias
-    monkeypatch.setattr(training_clock, "wait_for_steps", lambda model: read.append("waited"))
-    monkeypatch.setattr(training_clock, "perf_counter", lambda: read.append("clock") or 0.0)
-    timer = training_clock.TrainingClock()
+    monkeypatch.setattr(throughput, "wait_for_steps", lambda model: read.append("waited"))
+    monkeypatch.setattr(throughput, "perf_counter", lambda: read.append("clock") or 0.0)
+    timer = throughput.TrainingClock()
     timer.start()
     assert timer.stop(model)
     assert read[1:] == ["clock", "waited", "clock"]
