@@ -1,5 +1,8 @@
 """Lookahead and the moving average, against the same worked out in NumPy from the weights after every step."""
 
+from functools import cache
+from itertools import count
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +16,29 @@ FIT = {"batch_size": 8, "shuffle": False, "verbose": 0}  # 5 batches an epoch
 BACKEND = keras.backend.backend()
 
 
-def compiled(seed=0, policy="float32", **options):
+@pytest.fixture(autouse=True)
+def from_the_first():
+    compiled.numbers = count()
+
+
+def compiled():
+    """One model after another, compiled once for all tests, with the weights and the state that all start from."""
+    keras.utils.set_random_seed(0)
+    model, start = kept(next(compiled.numbers))
+    for variable, value in start:
+        variable.assign(value)
+    return model
+
+
+@cache
+def kept(number):
+    model = fresh()
+    model.optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *model.optimizer.variables]
+    return model, [(variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in variables]
+
+
+def fresh(seed=0, policy="float32", **options):
     """A model with batch statistics and a seed generator."""
     keras.utils.set_random_seed(seed)
     layers = [
@@ -271,7 +296,7 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(make, inside):
     snapshot = Snapshot(callback, 1)
     model.fit(X, Y, epochs=4, callbacks=[callback, snapshot], **FIT)
     assert all(type(array) is np.ndarray for array in snapshot.state["average"])
-    resumed, again = compiled(seed=1), make()
+    resumed, again = fresh(seed=1), make()
     resumed.optimizer.build(resumed.trainable_variables)
     for variable, value in zip([*resumed.variables, *resumed.optimizer.variables], snapshot.variables, strict=True):
         variable.assign(value)
@@ -290,7 +315,7 @@ def test_a_state_of_another_model_is_refused_and_one_from_before_training_is_emp
 
 
 def test_weights_that_another_callback_loads_when_training_begins_are_where_the_average_starts():
-    model, other = compiled(), values(compiled(seed=5))
+    model, other = compiled(), values(fresh(seed=5))
 
     class Loads(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
@@ -303,7 +328,7 @@ def test_weights_that_another_callback_loads_when_training_begins_are_where_the_
 
 
 def test_bfloat16_weights_are_averaged_in_float32():
-    model, record = compiled(policy="bfloat16"), Record()
+    model, record = fresh(policy="bfloat16"), Record()
     average = AverageWeights(0.99)
     snapshot = Snapshot(average, 2)
     model.fit(X, Y, epochs=3, callbacks=[average, record, snapshot], **FIT)
@@ -327,7 +352,7 @@ def test_data_of_unknown_length_needs_no_steps_with_a_number_and_does_with_a_fun
 
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras has no steps_per_execution on torch")
 def test_several_steps_an_execution_end_as_single_ones_or_are_refused():
-    model, twin = compiled(steps_per_execution=2), compiled()
+    model, twin = fresh(steps_per_execution=2), fresh()
     fit = FIT | {"batch_size": 10, "epochs": 3}  # 4 batches an epoch
     for one in (model, twin):
         one.fit(X, Y, callbacks=[Lookahead(2, 0.5)], **fit)

@@ -38,7 +38,14 @@ def prepared(tmp_path, monkeypatch):
     return names
 
 
-@pytest.mark.parametrize("code", [pytest.param(code, id=section) for section, code in EXAMPLES])
+# Those that compile several models or run long.
+LONG = ("Together, and in which order", "PlotCurves", "plot_history and plot_runs")
+CODES = [
+    pytest.param(code, id=section, marks=pytest.mark.slow if section in LONG else ()) for section, code in EXAMPLES
+]
+
+
+@pytest.mark.parametrize("code", CODES)
 def test_every_example_runs_in_an_empty_folder(prepared, code):
     execute(code, prepared)
 
@@ -65,6 +72,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_run_again_after_an_interruption_the_composition_goes_on(prepared):
     prepared["Interrupt"] = Interrupt
     with pytest.raises(KeyboardInterrupt):

@@ -35,6 +35,7 @@ np.save(sys.argv[1], thousand_rates())
 """
 
 
+@pytest.mark.slow
 def test_a_thousand_rates_are_the_same_on_another_backend(tmp_path):
     other = "tensorflow" if keras.backend.backend() == "jax" else "jax"
     if importlib.util.find_spec(other) is None:
