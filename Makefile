@@ -50,8 +50,8 @@ notebook: $(VENV)/.installed-test
 	$(BIN)/python -m jupyterlab notebooks/davidnet.ipynb
 
 # The tests of the callbacks whose outcome depends on the backend.
-ANYWHERE := atomic data_parallel figures learning_rate_sweep metric_names plot_runs reserved_names schedules \
-	schedules_published
+ANYWHERE := atomic data_parallel evaluation_figure figures learning_rate_sweep metric_names plot_runs reserved_names \
+	schedules schedules_published
 ON_BACKENDS := $(filter-out $(ANYWHERE:%=tests/callbacks/test_%.py),$(sort $(wildcard tests/callbacks/test_*.py)))
 
 # ARGS may choose tests of which none is slow, or a callback's: pytest then ends with 5.

@@ -115,7 +115,7 @@ def _grouped(runs):
     paths = [os.path.realpath(os.path.expanduser(run)) for _, run in pairs if isinstance(run, str | os.PathLike)]
     if not pairs or len(set(paths)) < len(paths):
         raise ValueError(f"Name one run or more, each once. Received: runs={[str(run)[:80] for _, run in pairs]}")
-    groups: dict[str, list] = {}
+    groups = {}
     for label, run in pairs:
         groups.setdefault(str(label), []).append(read_run(run))
     return groups
