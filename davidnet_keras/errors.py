@@ -57,6 +57,6 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> No
     known = list(known)
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}."
             raise TypeError(f"{owner} has no argument {name}; {hint}")

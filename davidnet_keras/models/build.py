@@ -5,9 +5,8 @@ from typing import Any
 import keras
 
 from davidnet_keras.data.pipeline import steps_per_epoch
-from davidnet_keras.models import first_bias
 from davidnet_keras.models.davidnet import DavidNet
-from davidnet_keras.models.fastnet import FastNet
+from davidnet_keras.models.fastnet import FIRST_BIAS, FastNet
 from davidnet_keras.models.network import Network
 from davidnet_keras.precision import choose_precision
 from davidnet_keras.recipe import Recipe
@@ -26,62 +25,41 @@ def new_model(recipe: Recipe, num_classes: int, data: Any, precision: str) -> Ne
 def build_model(recipe: Recipe, pictures: Any, num_classes: int = 10, precision: str | None = None) -> Network:
     """The recipe's network, adapted to the training pictures and compiled with the recipe's optimizer and loss.
 
-    This is what `train` trains. The rates are their peaks: `OneCycleTriangle` makes the schedule.
+    The rates are their peaks: `OneCycleTriangle` makes the schedule.
 
     Args:
         recipe: `Recipe`, `RECIPES["fast"]` for example.
         pictures: uint8 (n, 32, 32, 3), the whole training set.
         num_classes: int. Default 10.
         precision: name of a Keras dtype policy. Default: what the recipe's `precision` means on this machine.
-
-    Returns:
-        `DavidNet` or `FastNet`.
     """
     precision = precision or choose_precision(recipe.precision)[0]
     groups = parameter_groups(recipe, steps_per_epoch(len(pictures), recipe.batch_size))
-    model = _network(recipe, num_classes, 0.0 if groups else recipe.l2, precision)
+    options = {"l2": 0.0 if groups else recipe.l2, "dtype": precision}
+    if recipe.network == "davidnet":
+        model = DavidNet(num_classes, recipe.width, recipe.logit_scale or 0.125, recipe.dropout, **options)
+    else:
+        options |= {"whitening": recipe.whitening, "identity_start": recipe.identity_start}
+        widths = (recipe.width, 4 * recipe.width, 4 * recipe.width)
+        model = FastNet(num_classes, widths, recipe.activation, recipe.logit_scale or 1 / widths[-1], **options)
     model.adapt(pictures)
+    if recipe.optimizer == "sgd":
+        optimizer = MomentumSGD(recipe.peak_rate, recipe.momentum, groups=groups)
+    else:
+        products = "bfloat16" if model.compute_dtype == "bfloat16" else None  # as the layers compute
+        optimizer = Muon(recipe.peak_rate, recipe.momentum, newton_schulz_dtype=products, groups=groups)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
     if recipe.label_smoothing:
         loss = SmoothedCrossentropy(recipe.label_smoothing, reduction="sum")
-    model.compile(_optimizer(recipe, groups, precision), loss, metrics=["accuracy"])
+    model.compile(optimizer, loss, metrics=["accuracy"])
     return model
-
-
-def _optimizer(recipe, groups, precision):
-    """The recipe's optimizer; where the layers compute in bfloat16, so do Muon's products."""
-    if recipe.optimizer == "sgd":
-        return MomentumSGD(recipe.peak_rate, recipe.momentum, groups=groups)
-    products = "bfloat16" if keras.dtype_policies.get(precision).compute_dtype == "bfloat16" else None
-    return Muon(recipe.peak_rate, recipe.momentum, newton_schulz_dtype=products, groups=groups)
-
-
-def _network(recipe, num_classes, l2, precision):
-    """The recipe's network, with new weights."""
-    scale = recipe.logit_scale
-    if recipe.network == "davidnet":
-        return DavidNet(num_classes, recipe.width, scale or 0.125, recipe.dropout, l2, dtype=precision)
-    widths = (recipe.width, 4 * recipe.width, 4 * recipe.width)
-    return FastNet(
-        num_classes,
-        widths,
-        recipe.activation,
-        scale or 1 / widths[-1],
-        whitening=recipe.whitening,
-        identity_start=recipe.identity_start,
-        l2=l2,
-        dtype=precision,
-    )
 
 
 def parameter_groups(recipe: Recipe, steps: int) -> list[ParameterGroup]:
     """The groups of weights with rates of their own; none if all are trained alike: then the train step adds the decay.
 
     Every group's weights lose the same share at a step, so the decay in the gradient is larger where the rate is lower.
-
-    Args:
-        recipe: `Recipe`.
-        steps: int, per epoch.
+    `steps` are those of an epoch.
     """
     muon = recipe.optimizer == "muon"
     if recipe.network == "davidnet" and not muon and recipe.bias_rate is None and recipe.head_rate is None:
@@ -95,5 +73,5 @@ def parameter_groups(recipe: Recipe, steps: int) -> list[ParameterGroup]:
     groups = [group(BIASES, recipe.bias_rate), group(HEAD, recipe.head_rate)]
     if recipe.network == "fastnet":
         rate = recipe.whiten_rate or recipe.bias_rate
-        groups.insert(0, group(first_bias.PATTERN, rate, recipe.whiten_epochs * steps))
+        groups.insert(0, group(f"{FIRST_BIAS}$", rate, recipe.whiten_epochs * steps))
     return [*groups, group(SCALES, recipe.bias_rate) if muon else group(ANY, None)]

@@ -3,41 +3,37 @@
 import math
 
 import keras
+from keras import layers
 
 from davidnet_keras.errors import UserError
 
 TRAINING = 3  # one pass forward, one for the gradient of the inputs, one for that of the weights
-# They multiply no matrices, although some of their weights have two axes or more.
-WITHOUT_PRODUCTS = (
-    keras.layers.BatchNormalization,
-    keras.layers.Embedding,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.PReLU,
-)
-# They multiply in ways that no rule is written for, some of them without a weight of their own.
-UNKNOWN = (keras.layers.Attention, keras.layers.Dot, keras.layers.EinsumDense, keras.layers.ReversibleEmbedding)
+KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
+# Layers that multiply their whole kernel once for each place of the output, or of the input.
+PER_INPUT = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+PER_OUTPUT = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D)
+PER_OUTPUT += (layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D)
+# Layers without matrix products, although some of their weights have two axes or more.
+WITHOUT_PRODUCTS = (layers.BatchNormalization, layers.Embedding, layers.GroupNormalization)
+WITHOUT_PRODUCTS += (layers.LayerNormalization, layers.PReLU)
+# Layers with products that are not counted here, some of them without a weight of their own.
+UNKNOWN = (layers.Attention, layers.Dot, layers.EinsumDense, layers.ReversibleEmbedding)
 
 
 def training_flops(model: keras.Model, steps: int, batch: int) -> int:
     """Count the floating-point operations of training: 2 for each multiply-accumulate, times 3.
 
-    Counted are the products of convolutions and dense layers, by the plain algorithm, however they are computed
-    (`Conv3x3` by Winograd's fewer multiplications), so that figures compare with published ones. Elementwise work is
-    not counted: normalisation, activation, pooling, dropout, the loss, biases, the optimizer. The forward pass and the
-    two gradients count alike for every layer, by the common convention: for the first layer too, which needs no
-    gradient of its inputs, and for a frozen one, which needs none of its weights.
+    Only the products of convolutions and dense layers count, by the plain algorithm (not Winograd's), so that figures
+    compare with published ones. The forward pass and both gradients count alike for every layer, by convention.
 
-    Known are `Dense`, `Conv1D` to `Conv3D`, their transposed, depthwise and separable kin, layers derived from them,
-    `TimeDistributed`, and models inside models. Any other layer counts by its method
-    `multiply_accumulates(input_shape)`, for the batch of that shape and with the layers inside it; without one it is
-    refused if it, or a layer inside it, has a kernel: a weight of two axes or more. Products of functions
-    (`keras.ops.matmul`) elsewhere go unseen.
+    Known are `Dense`, Keras's convolutions, layers derived from them, `TimeDistributed`, and models inside models. Any
+    other layer counts by its method `multiply_accumulates(input_shape)`, for the batch of that shape and with the
+    layers inside it; without one it is refused if it, or a layer inside it, has a kernel: a weight of two axes or more.
+    Products of functions (`keras.ops.matmul`) elsewhere go unseen.
 
     Args:
         model: functional or sequential `keras.Model` whose inputs have known sizes.
-        steps: int, how many steps.
-        batch: int, pictures per step. Where the last step of an epoch is smaller, give epochs and pictures per epoch.
+        steps, batch: how many steps, and pictures per step; or epochs and pictures per epoch.
 
     Raises:
         UserError (a ValueError): the model has a layer that cannot be counted, or inputs of unknown size.
@@ -51,15 +47,12 @@ def training_flops(model: keras.Model, steps: int, batch: int) -> int:
 
 
 def inference_flops(model: keras.Model, pictures: int, views: int = 1) -> int:
-    """Count the floating-point operations of predicting: 2 for each multiply-accumulate.
+    """Count the floating-point operations of predicting, as `training_flops` counts.
 
     Args:
-        model: as for `training_flops`, which says what is counted.
+        model: as there. A `TestTimeAugmentation` counts with all its views.
         pictures: int, how many pictures.
-        views: int, how often the model sees each: 6 for a test-time augmentation of 6 views.
-
-    Raises:
-        UserError (a ValueError): as `training_flops`.
+        views: int, how often the model sees each. Default 1.
     """
     return 2 * multiply_accumulates(model) * pictures * views
 
@@ -95,14 +88,20 @@ def _of_layer(layer, shapes):
     """The cost of one call of a layer with inputs of these shapes."""
     if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
         return _of_graph(layer, shapes)
-    if isinstance(layer, keras.layers.TimeDistributed):
+    if isinstance(layer, layers.TimeDistributed):
         batch, times, *rest = shapes[0]
         return _of_layer(layer.layer, [(batch * times, *rest)])
-    rule = _rule_of(layer)
-    if rule is not None:
-        if None in shapes[0]:
-            raise _cannot_count(layer, f"it is called with inputs of unknown size, {shapes[0]}")
-        return int(rule(shapes[0]))
+    says = getattr(layer, "multiply_accumulates", None)
+    kind = next((kind for kind in type(layer).__mro__ if kind in PER_INPUT + PER_OUTPUT), None)
+    if (says or kind) and None in shapes[0]:
+        raise _cannot_count(layer, f"it is called with inputs of unknown size, {shapes[0]}")
+    if says:
+        return int(says(shapes[0]))
+    if kind:
+        places = shapes[0] if kind in PER_INPUT else kind.compute_output_shape(layer, shapes[0])
+        channels = places[1 if getattr(layer, "data_format", None) == "channels_first" else -1]
+        sizes = [math.prod(getattr(layer, name).shape) for name in KERNELS if hasattr(layer, name)]
+        return math.prod(places) // channels * sum(sizes)
     for part in layer._flatten_layers():  # Keras has no public name for the layers inside a layer
         if isinstance(part, UNKNOWN):
             raise _cannot_count(part, "how it multiplies is not known here")
@@ -112,57 +111,7 @@ def _of_layer(layer, shapes):
     return 0
 
 
-def _rule_of(layer):
-    """The function of the input's shape that gives a layer's multiply-accumulates; None if none is known."""
-    if hasattr(layer, "multiply_accumulates"):
-        return layer.multiply_accumulates
-    for kind in type(layer).__mro__:  # a layer of yours may be derived from Conv2D and the like
-        if kind.__module__.startswith("keras.") and kind.__name__ in KINDS:
-            return lambda shape: KINDS[kind.__name__](layer, shape, kind.compute_output_shape(layer, shape))
-    return None
-
-
-def _convolution(layer, inputs, outputs):
-    """Every output sums over its group's channels in the window."""
-    return math.prod(outputs) * math.prod(layer.kernel_size) * _channels(layer, inputs) // layer.groups
-
-
-def _transposed(layer, inputs, outputs):
-    """Every input goes to all filters of the window."""
-    return math.prod(inputs) * math.prod(layer.kernel_size) * layer.filters
-
-
-def _depthwise(layer, inputs, outputs):
-    """Every output sums over one channel of the window."""
-    return math.prod(outputs) * math.prod(layer.kernel_size)
-
-
-def _separable(layer, inputs, outputs):
-    """A depthwise convolution, then a product of all its channels with each filter, at every position."""
-    inner = layer.depth_multiplier * _channels(layer, inputs)
-    return math.prod(outputs) // layer.filters * inner * (math.prod(layer.kernel_size) + layer.filters)
-
-
-def _dense(layer, inputs, outputs):
-    """Every output sums over the last axis."""
-    return math.prod(inputs) * layer.units
-
-
-def _channels(layer, shape):
-    return shape[-1 if layer.data_format == "channels_last" else 1]
-
-
-KINDS = {
-    **{f"Conv{rank}D": _convolution for rank in (1, 2, 3)},
-    **{f"Conv{rank}DTranspose": _transposed for rank in (1, 2, 3)},
-    **{f"DepthwiseConv{rank}D": _depthwise for rank in (1, 2)},
-    **{f"SeparableConv{rank}D": _separable for rank in (1, 2)},
-    "Dense": _dense,
-}
-
-
 def _cannot_count(layer, reason):
-    """The UserError for a layer whose arithmetic is not known."""
     return UserError(
         f"The cost of the layer {layer.name} ({type(layer).__name__}) cannot be counted: {reason}. Give it a method "
         f"multiply_accumulates(input_shape), or count without it. Received: layer={layer.path}"

@@ -7,19 +7,15 @@ import keras
 from davidnet_keras.errors import whole_number
 from davidnet_keras.layers.blocks import ConvBN, ResidualBlock
 from davidnet_keras.layers.initializers import torch_init
-from davidnet_keras.layers.normalization import Normalization
-from davidnet_keras.models.network import IMAGE_SHAPE, Network, logits_layer
+from davidnet_keras.models.network import Network
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
 class DavidNet(Network):
     """The ResNet-9 of "How to Train Your ResNet", with `SumLossModel`'s train step. 6.6 million weights at width 64.
 
-    It takes raw pictures: its first layer normalises them by the statistics given to `adapt`, so a saved model
-    predicts on uint8 pictures as they come.
-
-    Under `tf.distribute` on CPUs each batch, the smaller last one too, must hold a picture for every replica:
-    TensorFlow's oneDNN convolution fails on an empty share.
+    It takes raw pictures, which its first layer normalises by the statistics given to `adapt`. Under `tf.distribute` on
+    CPUs each batch must hold a picture for every replica: TensorFlow's convolution fails on an empty share.
 
     Shapes: images (batch, 32, 32, 3), 0 to 255, uint8 or float -> logits (batch, num_classes), float32.
 
@@ -33,15 +29,12 @@ class DavidNet(Network):
         **kwargs: `name`, `trainable`.
 
     Raises:
-        ValueError: a size below 1, a rate outside [0, 1), negative decay.
-        TypeError: an unknown argument.
+        ValueError: a size below 1, a rate outside [0, 1), negative decay. TypeError: an unknown argument.
 
     Example:
         model = DavidNet(l2=5e-4 * 512)
         model.adapt(x_train)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(MomentumSGD(0.4 / 512), loss, metrics=["accuracy"])
-        model.fit(...)
+        model.compile(MomentumSGD(0.4 / 512), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 
     Source: the reference notebook; davidcpage/cifar10-fast, `dawn.py`.
     """
@@ -62,27 +55,22 @@ class DavidNet(Network):
             "logit_scale": float(logit_scale),
             "dropout": float(dropout),
         }
-        super().__init__(_davidnet_graph, settings, l2=l2, dtype=dtype, **kwargs)
+        super().__init__(_davidnet, settings, l2=l2, dtype=dtype, **kwargs)
 
 
-def _davidnet_graph(num_classes, width, logit_scale, dropout, dtype):
-    """The network, read downward: (images, logits), both KerasTensors."""
+def _davidnet(x, num_classes, width, dropout, dtype):
+    """The network, read downward: normalised pictures (batch, 32, 32, 3) -> logits (batch, num_classes)."""
 
     def conv(filters, name, pool=True):
         return ConvBN(filters, dropout, pool, dtype=dtype, name=name)
 
-    def residual(name):
-        return ResidualBlock(dropout, dtype=dtype, name=name)
-
-    images = keras.Input(IMAGE_SHAPE, name="images")
-    x = Normalization(dtype=dtype, name="normalize")(images)
     x = conv(width, "prep", pool=False)(x)  # (batch, 32, 32, width)
     x = conv(2 * width, "layer1")(x)  # (batch, 16, 16, 2 width)
-    x = residual("residual1")(x)
+    x = ResidualBlock(dropout, dtype=dtype, name="residual1")(x)
     x = conv(4 * width, "layer2")(x)  # (batch, 8, 8, 4 width)
     x = conv(8 * width, "layer3")(x)  # (batch, 4, 4, 8 width)
-    x = residual("residual3")(x)
-    pool = keras.layers.GlobalMaxPooling2D(data_format="channels_last", dtype=dtype, name="global_pool")
-    x = pool(x)  # (batch, 8 width)
-    x = keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=torch_init(), dtype=dtype, name="dense")(x)
-    return images, logits_layer(logit_scale, dtype)(x)
+    x = ResidualBlock(dropout, dtype=dtype, name="residual3")(x)
+    x = keras.layers.GlobalMaxPooling2D("channels_last", dtype=dtype, name="global_pool")(x)  # (batch, 8 width)
+    return keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=torch_init(), dtype=dtype, name="dense")(
+        x
+    )

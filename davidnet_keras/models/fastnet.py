@@ -11,17 +11,33 @@ from davidnet_keras.layers.activations import activation_function
 from davidnet_keras.layers.batch_normalization import FusedBatchNormalization
 from davidnet_keras.layers.blocks import ConvPoolBlock
 from davidnet_keras.layers.initializers import torch_init
-from davidnet_keras.layers.normalization import Normalization
 from davidnet_keras.layers.whitening import PatchWhitening
-from davidnet_keras.models.first_bias import LAYER, NEXT_BLOCK, StopFirstBias
-from davidnet_keras.models.network import IMAGE_SHAPE, Network, logits_layer
+from davidnet_keras.models.network import Network
+from davidnet_keras.training.parameter_group import group_of
 
-WHITENED_PICTURES = 5000
+FIRST_BIAS = "whiten/bias"  # its path ends so; a `ParameterGroup` may let its rate fade
+
+
+class StopFirstBias(keras.callbacks.Callback):
+    """Spares a `FastNet` the gradient of its first bias once the bias's rate has faded to 0, until training ends."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # under loss scaling
+        group = group_of(FIRST_BIAS, getattr(optimizer, "groups", ()))
+        faded = group is not None and group.fade_steps and int(optimizer.iterations) >= group.fade_steps
+        self.model.train_first_bias(not faded)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Compute the gradient again: the context that trains calls this however training ends."""
+        self.model.train_first_bias(True)
 
 
 @keras.saving.register_keras_serializable(package="davidnet_keras")
 class FastNet(Network):
-    """The network of airbench94, with `SumLossModel`'s train step. 2 million weights, 0.118 GMAC a picture.
+    """The network of airbench94, with `SumLossModel`'s train step. 2 million weights.
 
     It takes raw pictures, as DavidNet does: `adapt` gives it the statistics to normalise and to whiten by.
 
@@ -40,8 +56,7 @@ class FastNet(Network):
         **kwargs: `name`, `trainable`.
 
     Raises:
-        ValueError: a size that is no whole number of 1 or more; not three widths.
-        TypeError: an unknown argument.
+        ValueError: a size below 1, not three widths. TypeError: an unknown argument.
 
     Example:
         model = FastNet(activation="hard_gelu")
@@ -75,19 +90,16 @@ class FastNet(Network):
             "whitening": bool(whitening),
             "identity_start": bool(identity_start),
         }
-        super().__init__(_fastnet_graph, settings, l2=l2, dtype=dtype, **kwargs)
+        super().__init__(_fastnet, settings, l2=l2, dtype=dtype, **kwargs)
         self.first_bias_trained = gradient_switch()
         if whitening:
-            self.get_layer(NEXT_BLOCK).first.inputs_gradient_needed = self.first_bias_trained
+            self.get_layer("block1").first.inputs_gradient_needed = self.first_bias_trained
 
     def train_first_bias(self, trained: bool) -> None:
-        """Compute the gradient of the whitening layer's bias from now on, or not.
+        """Compute the gradient of the whitening layer's bias from now on (as at first), or take 0 for it.
 
-        If not, it is 0, and the next convolution is spared the gradient of its inputs. Momentum and decay go on moving
-        a bias whose rate is not 0.
-
-        Args:
-            trained: bool. True at first.
+        That spares the next convolution the gradient of its inputs. Momentum and decay still move a bias whose rate is
+        not 0.
         """
         self.first_bias_trained.assign(trained)
 
@@ -99,15 +111,13 @@ class FastNet(Network):
         """Normalise by the statistics of these pictures from now on, and whiten by the patches of the first 5,000."""
         super().adapt(images)
         if self.settings["whitening"]:
-            first = self.get_layer("normalize")(images[:WHITENED_PICTURES])
-            self.get_layer(LAYER).adapt(keras.ops.convert_to_numpy(first))
+            first = self.get_layer("normalize")(images[:5000])
+            self.get_layer("whiten").adapt(keras.ops.convert_to_numpy(first))
 
 
-def _fastnet_graph(num_classes, widths, activation, logit_scale, batch_norm_momentum, whitening, identity_start, dtype):
-    """The network, read downward: (images, logits), both KerasTensors."""
+def _fastnet(x, num_classes, widths, activation, batch_norm_momentum, whitening, identity_start, dtype):
+    """The network, read downward: normalised pictures (batch, 32, 32, 3) -> logits (batch, num_classes)."""
     initializer = None if identity_start else torch_init()
-    images = keras.Input(IMAGE_SHAPE, name="images")
-    x = Normalization(dtype=dtype, name="normalize")(images)
     if whitening:
         x = PatchWhitening(dtype=dtype, name="whiten")(x)  # (batch, 31, 31, 24)
     else:
@@ -116,10 +126,9 @@ def _fastnet_graph(num_classes, widths, activation, logit_scale, batch_norm_mome
         x = FusedBatchNormalization(batch_norm_momentum, 1e-12, scale=False, dtype=dtype, name="first_norm")(x)
     x = keras.layers.Activation(activation_function(activation), dtype=dtype, name="activation")(x)
     for number, width in enumerate(widths, start=1):  # (batch, 15, 15, .), (batch, 7, 7, .), (batch, 3, 3, .)
-        name = f"block{number}"
-        x = ConvPoolBlock(width, activation, batch_norm_momentum, initializer, dtype=dtype, name=name)(x)
-    x = keras.layers.GlobalMaxPooling2D(data_format="channels_last", dtype=dtype, name="global_pool")(x)
+        options = {"dtype": dtype, "name": f"block{number}"}
+        x = ConvPoolBlock(width, activation, batch_norm_momentum, initializer, **options)(x)
+    x = keras.layers.GlobalMaxPooling2D("channels_last", dtype=dtype, name="global_pool")(x)
     # Of standard deviation 1; the logits are brought back to size afterwards.
     drawn = keras.initializers.RandomUniform(-(3**0.5), 3**0.5)
-    x = keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=drawn, dtype=dtype, name="head")(x)
-    return images, logits_layer(logit_scale, dtype)(x)
+    return keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=drawn, dtype=dtype, name="head")(x)

@@ -6,40 +6,35 @@ from typing import Any
 import keras
 
 from davidnet_keras.errors import refuse_unknown
+from davidnet_keras.layers.normalization import Normalization
 
 # Importing the optimizers and losses registers them, so that Keras can load every model that `train` saves.
 from davidnet_keras.training import losses, optimizers  # noqa: F401
 from davidnet_keras.training.sum_loss import SumLossModel
 
-IMAGE_SHAPE = (32, 32, 3)
-
 
 class Network(SumLossModel):
-    """A `SumLossModel` whose config is a few settings, not the graph of its layers.
-
-    Subclasses take the settings by name. Their graphs have a layer "normalize".
+    """A `SumLossModel` for raw pictures (batch, 32, 32, 3), whose config is a few settings, not a graph of layers.
 
     Args:
-        graph: function of the settings and `dtype`, a policy; returns the KerasTensors (images, logits).
-        settings: dict, the constructor's arguments that the graph is made from.
+        body: function of the normalised pictures, the settings but `logit_scale`, and `dtype`, a policy; returns the
+            logits before their scale.
+        settings: dict, the subclass's arguments that the graph is made from.
         dtype: policy of the layers. Default: Keras's global one.
         l2, name, trainable: as for `SumLossModel`.
     """
 
     def __init__(
-        self,
-        graph: Callable,
-        settings: dict[str, Any],
-        l2: float = 0.0,
-        dtype: Any = None,
-        name: str | None = None,
-        trainable: bool = True,
-        **unknown: Any,
+        self, body: Callable, settings: dict[str, Any], l2: float = 0.0, dtype: Any = None, **kwargs: Any
     ) -> None:
-        refuse_unknown(type(self).__name__, unknown, (*settings, "l2", "dtype", "name", "trainable"))
+        refuse_unknown(type(self).__name__, kwargs, (*settings, "l2", "dtype", "name", "trainable"))
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        images, logits = graph(**settings, dtype=policy)
-        super().__init__(images, logits, l2=l2, dtype=policy, name=name, trainable=trainable)
+        images = keras.Input((32, 32, 3), name="images")
+        x = Normalization(dtype=policy, name="normalize")(images)
+        x = body(x, **{name: value for name, value in settings.items() if name != "logit_scale"}, dtype=policy)
+        wide = "float64" if policy.compute_dtype == "float64" else "float32"  # as the softmax that follows needs them
+        logits = keras.layers.Rescaling(settings["logit_scale"], dtype=wide, name="logits")(x)
+        super().__init__(images, logits, l2=l2, dtype=policy, **kwargs)
         self.settings = settings
 
     def adapt(self, images: Any) -> None:
@@ -63,15 +58,7 @@ class Network(SumLossModel):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Network":
         """The network of this config, with new weights."""
-        settings = dict(config)
-        frozen = settings.pop("frozen", ())
-        model = cls(**settings)
-        for name in frozen:
+        model = cls(**{name: value for name, value in config.items() if name != "frozen"})
+        for name in config.get("frozen", ()):
             model.get_layer(name).trainable = False
         return model
-
-
-def logits_layer(scale: float, dtype: keras.DTypePolicy) -> keras.layers.Layer:
-    """The last layer: the logits times `scale`, in float32 (or float64), as the softmax that follows needs them."""
-    wide = "float64" if dtype.compute_dtype == "float64" else "float32"
-    return keras.layers.Rescaling(scale, dtype=wide, name="logits")

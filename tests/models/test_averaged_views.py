@@ -1,5 +1,6 @@
 """Test-time augmentation, against views made in NumPy."""
 
+import copy
 import itertools
 
 import keras
@@ -73,12 +74,25 @@ def test_any_size_and_number_of_channels_will_do(size, channels, dtype):
     np.testing.assert_allclose(found, numpy_average(model, x, AIRBENCH), rtol=1e-4, atol=1e-6)
 
 
-def test_a_sequential_model_that_is_not_built_yet_is_built():
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.flatten, self.dense = keras.layers.Flatten(), keras.layers.Dense(CLASSES)
+
+    def call(self, x):
+        return self.dense(self.flatten(x))
+
+
+@pytest.mark.parametrize(
+    "make", [Subclassed, lambda: keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(CLASSES)])]
+)
+def test_a_model_without_a_graph_is_wrapped_once_it_is_built(make):
     x, _ = pictures()
-    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(CLASSES)])
-    wrapped = TestTimeAugmentation(model)
-    found = wrapped.predict(x.astype("float32"), verbose=0)
-    assert wrapped.built and model.built
+    model = make()
+    with pytest.raises(ValueError, match="Build the model first"):
+        TestTimeAugmentation(model)
+    model(x.astype("float32"))
+    found = TestTimeAugmentation(model).predict(x, verbose=0)
     np.testing.assert_allclose(found, numpy_average(model, x, WEIGHTS[True, 0]), rtol=1e-4, atol=1e-3)
 
 
@@ -253,8 +267,8 @@ def test_it_is_traced_once_for_all_batches_of_one_size():
 
     inputs = keras.Input((6, 7, 2))
     model = keras.Model(inputs, keras.layers.Dense(CLASSES)(keras.layers.Flatten()(Counts()(inputs))))
-    traced.clear()
     wrapped = TestTimeAugmentation(model, shifts=1)
+    traced.clear()
     x, _ = pictures(12)
     wrapped.predict(x, batch_size=4, verbose=0)
     wrapped.predict(x, batch_size=4, verbose=0)
@@ -313,6 +327,14 @@ def test_two_replicas_show_what_one_shows(two_cpus):
 def test_impossible_arguments_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         TestTimeAugmentation(**({"model": classifier()} | arguments))
+
+
+def test_a_clone_which_would_be_a_plain_model_is_refused_and_a_copy_is_whole():
+    wrapped = TestTimeAugmentation(classifier(), mirror=False, shifts=1)
+    with pytest.raises(ValueError, match="clone the model in it and wrap the clone"):
+        keras.models.clone_model(wrapped)
+    x, _ = pictures(2)
+    np.testing.assert_array_equal(copy.deepcopy(wrapped).predict(x, verbose=0), wrapped.predict(x, verbose=0))
 
 
 def test_models_that_are_no_picture_classifiers_are_refused():
