@@ -19,6 +19,7 @@ class SumLossModel(keras.Model):
     `fit` and `evaluate` show that sum per example. All else is `keras.Model`: metrics, sample and class weights, mixed
     precision, `tf.distribute`, `steps_per_execution`, saving, `gradient_accumulation_steps` (the mean of the
     micro-batches' g). `copy.deepcopy` copies it; `keras.models.clone_model`, which would lose the step, is refused.
+    A model that only holds it, such as `keras.Sequential([DavidNet()])`, trains by its own step, not by this one.
 
     Args:
         inputs, outputs, name, trainable: as for `keras.Model(inputs, outputs)`, with a single output.
