@@ -13,7 +13,7 @@ from davidnet_keras.layers.blocks import ConvPoolBlock
 from davidnet_keras.layers.initializers import torch_init
 from davidnet_keras.layers.whitening import PatchWhitening
 from davidnet_keras.models.network import Network
-from davidnet_keras.training.parameter_group import group_of
+from davidnet_keras.training.optimizers import group_of
 
 FIRST_BIAS = "whiten/bias"  # its path ends so; a `ParameterGroup` may let its rate fade
 
