@@ -22,8 +22,7 @@ def with_views(model: keras.Model, test_views: str) -> tuple[keras.Model, int]:
 class View(keras.layers.Layer):
     """A model's outputs for pictures moved down and to the right by `shift` pixels, perhaps mirrored.
 
-    What lies outside is the pictures' reflection. The model begins once the tensor `previous` is computed, so that the
-    memory is that of one view.
+    It begins once the tensor `previous` is computed, so that the memory is that of one view.
     """
 
     def __init__(self, model: keras.Model, shift: int, mirrored: bool) -> None:
@@ -38,6 +37,9 @@ class View(keras.layers.Layer):
             if far:
                 images = ops.pad(images, [[0, 0], [far, far], [far, far], [0, 0]], mode="reflect")[:, window, window]
             return self.model(ops.flip(images, axis=2) if self.mirrored else images, training=False)
+
+    def compute_output_spec(self, images, previous=None):
+        return self.model.compute_output_spec(images)  # without tracing `call`
 
     def get_config(self):
         raise ValueError("clone_model would lose TestTimeAugmentation; clone the model in it and wrap the clone.")

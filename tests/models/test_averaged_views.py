@@ -267,8 +267,8 @@ def test_it_is_traced_once_for_all_batches_of_one_size():
 
     inputs = keras.Input((6, 7, 2))
     model = keras.Model(inputs, keras.layers.Dense(CLASSES)(keras.layers.Flatten()(Counts()(inputs))))
-    wrapped = TestTimeAugmentation(model, shifts=1)
     traced.clear()
+    wrapped = TestTimeAugmentation(model, shifts=1)
     x, _ = pictures(12)
     wrapped.predict(x, batch_size=4, verbose=0)
     wrapped.predict(x, batch_size=4, verbose=0)
