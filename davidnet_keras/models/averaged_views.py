@@ -99,7 +99,7 @@ class TestTimeAugmentation(keras.Model):
                 total = output if total is None else total + output
             super().__init__(images, total, **kwargs)
         self.model, self.mirror, self.shifts = model, mirror, shifts
-        self._followed = None  # the classifier's compilation that was taken over; False: compiled by the user
+        self._followed: Any = None  # the classifier's compilation that was taken over; False: compiled by the user
 
     @property
     def layers(self) -> list[keras.layers.Layer]:

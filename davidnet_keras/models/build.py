@@ -35,7 +35,8 @@ def build_model(recipe: Recipe, pictures: Any, num_classes: int = 10, precision:
     """
     precision = precision or choose_precision(recipe.precision)[0]
     groups = parameter_groups(recipe, steps_per_epoch(len(pictures), recipe.batch_size))
-    options = {"l2": 0.0 if groups else recipe.l2, "dtype": precision}
+    options: dict[str, Any] = {"l2": 0.0 if groups else recipe.l2, "dtype": precision}
+    model: Network
     if recipe.network == "davidnet":
         model = DavidNet(num_classes, recipe.width, recipe.logit_scale or 0.125, recipe.dropout, **options)
     else:

@@ -11,11 +11,11 @@ TRAINING = 3  # one pass forward, one for the gradient of the inputs, one for th
 KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 # Layers that multiply their whole kernel once for each place of the output, or of the input.
 PER_INPUT = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
-PER_OUTPUT = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D)
-PER_OUTPUT += (layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D)
+BY_CHANNEL = (layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D)
+PER_OUTPUT = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, *BY_CHANNEL)
 # Layers without matrix products, although some of their weights have two axes or more.
-WITHOUT_PRODUCTS = (layers.BatchNormalization, layers.Embedding, layers.GroupNormalization)
-WITHOUT_PRODUCTS += (layers.LayerNormalization, layers.PReLU)
+NORMS = (layers.BatchNormalization, layers.GroupNormalization, layers.LayerNormalization)
+WITHOUT_PRODUCTS = (*NORMS, layers.Embedding, layers.PReLU)
 # Layers with products that are not counted here, some of them without a weight of their own.
 UNKNOWN = (layers.Attention, layers.Dot, layers.EinsumDense, layers.ReversibleEmbedding)
 
@@ -23,8 +23,8 @@ UNKNOWN = (layers.Attention, layers.Dot, layers.EinsumDense, layers.ReversibleEm
 def training_flops(model: keras.Model, steps: int, batch: int) -> int:
     """Count the floating-point operations of training: 2 for each multiply-accumulate, times 3.
 
-    Only the products of convolutions and dense layers count, by the plain algorithm (not Winograd's), so that figures
-    compare with published ones. The forward pass and both gradients count alike for every layer, by convention.
+    Only the products of convolutions and dense layers count, by the plain algorithm (not Winograd's), and the forward
+    pass and both gradients alike for every layer, so that figures compare with published ones.
 
     Known are `Dense`, Keras's convolutions, layers derived from them, `TimeDistributed`, and models inside models. Any
     other layer counts by its method `multiply_accumulates(input_shape)`, for the batch of that shape and with the
