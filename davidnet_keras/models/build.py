@@ -30,7 +30,6 @@ def build_model(recipe: Recipe, pictures: Any, num_classes: int = 10, precision:
     Args:
         recipe: `Recipe`, `RECIPES["fast"]` for example.
         pictures: uint8 (n, 32, 32, 3), the whole training set.
-        num_classes: int. Default 10.
         precision: name of a Keras dtype policy. Default: what the recipe's `precision` means on this machine.
     """
     precision = precision or choose_precision(recipe.precision)[0]

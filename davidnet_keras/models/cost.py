@@ -47,13 +47,7 @@ def training_flops(model: keras.Model, steps: int, batch: int) -> int:
 
 
 def inference_flops(model: keras.Model, pictures: int, views: int = 1) -> int:
-    """Count the floating-point operations of predicting, as `training_flops` counts.
-
-    Args:
-        model: as there. A `TestTimeAugmentation` counts with all its views.
-        pictures: int, how many pictures.
-        views: int, how often the model sees each. Default 1.
-    """
+    """Count the floating-point operations of predicting, as `training_flops` does; the model sees `views` of each."""
     return 2 * multiply_accumulates(model) * pictures * views
 
 

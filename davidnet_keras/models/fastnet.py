@@ -44,7 +44,6 @@ class FastNet(Network):
     Shapes: images (batch, 32, 32, 3), 0 to 255, uint8 or float -> logits (batch, num_classes), float32.
 
     Args:
-        num_classes: int. Default 10.
         widths: three ints, the channels of the blocks. Default (64, 256, 256).
         activation: name of a Keras activation, or "hard_gelu". Default "gelu".
         logit_scale: float, multiplies the logits. Default 1/256.
@@ -52,8 +51,7 @@ class FastNet(Network):
         whitening: bool, whether the first convolution whitens; else it is a trained one with a norm. Default True.
         identity_start: bool, whether the blocks' kernels start as `PartialIdentity`; else as torch's. Default True.
         l2: float, as for `SumLossModel`. Default 0: `Muon` decays by group.
-        dtype: policy such as "mixed_bfloat16". Default: Keras's global one.
-        **kwargs: `name`, `trainable`.
+        dtype, **kwargs: the layers' policy, such as "mixed_bfloat16"; `name`, `trainable`.
 
     Raises:
         ValueError: a size below 1, not three widths. TypeError: an unknown argument.

@@ -46,7 +46,6 @@ class Network(SumLossModel):
         return []
 
     def get_config(self) -> dict[str, Any]:
-        """The settings, and which layers are frozen."""
         return self.settings | {
             "l2": self.l2,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
@@ -57,7 +56,6 @@ class Network(SumLossModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Network":
-        """The network of this config, with new weights."""
         model = cls(**{name: value for name, value in config.items() if name != "frozen"})
         for name in config.get("frozen", ()):
             model.get_layer(name).trainable = False
