@@ -157,6 +157,14 @@ def test_it_follows_what_the_model_is_compiled_with_unless_compiled_itself():
     assert set(own) == {"loss", "accuracy"} and own["loss"] != first["loss"]
 
 
+def test_metrics_may_be_given_by_the_name_of_the_models_output():
+    x, y = pictures()
+    model = classifier(name="classes")
+    model.compile("sgd", LOSS, metrics={"classes": ["accuracy"]})
+    result = TestTimeAugmentation(model, mirror=False).evaluate(x, y, verbose=0, return_dict=True)
+    assert result == pytest.approx(model.evaluate(x, y, verbose=0, return_dict=True))
+
+
 def local_loss(y_true, y_pred):
     return keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
 
