@@ -122,13 +122,13 @@ def test_frozen_layers_stay_frozen_in_a_saved_model(tmp_path):
     np.testing.assert_array_equal(loaded.get_layer("prep").conv.kernel.numpy(), before)
 
 
-def test_a_saved_model_predicts_on_uint8_once_the_package_is_imported(tmp_path):
+def test_a_saved_model_predicts_on_uint8_in_a_new_process(tmp_path):
     model, x, _ = fitted()
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "x.npy", x)
     program = (
-        "import davidnet_keras, keras, numpy as np; "
-        "np.save('out.npy', keras.models.load_model('model.keras').predict(np.load('x.npy'), verbose=0))"
+        "import davidnet_keras, numpy as np; "
+        "np.save('out.npy', davidnet_keras.load_model('model.keras').predict(np.load('x.npy'), verbose=0))"
     )
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
