@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import keras
@@ -43,9 +44,19 @@ def rates(network):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, network, rates):
+def traced():
+    """One item for every time that the train step of `run` was traced."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, network, rates, traced):
     """The run that was never stopped; tests look at it and leave it alone."""
-    return train_shapes(tmp_path_factory.mktemp("straight") / "run", callbacks=[rates])
+    own = SumLossModel.train_step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SumLossModel, "train_step", lambda model, data: traced.append(data) or own(model, data))
+        traced.clear()
+        return train_shapes(tmp_path_factory.mktemp("straight") / "run", callbacks=[rates])
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -61,6 +72,21 @@ class Interrupt(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if (self.epoch, batch) == self.at:
             raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory, few_pictures, network):
+    """A run killed in its third epoch, with a checkpoint after each of the first two. Tests take copies."""
+    path = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train_shapes(path, callbacks=[Interrupt(2)])
+    return path
+
+
+@pytest.fixture
+def folder(stopped, tmp_path):
+    shutil.copytree(stopped, tmp_path / "run")
+    return RunFolder(tmp_path / "run")
 
 
 def test_a_run_folder_holds_what_it_should_and_nothing_else(run):
@@ -111,7 +137,8 @@ def test_recipe_and_model_agree_about_decay_and_momentum(run):
     assert float(run.model.optimizer.momentum) == pytest.approx(0.9)
 
 
-@pytest.mark.parametrize("at", [(1, 0), *(pytest.param(at, marks=pytest.mark.slow) for at in ((0, 1), (2, 2)))])
+@pytest.mark.slow  # test_resume.py stops runs in more places
+@pytest.mark.parametrize("at", [(1, 0), (0, 1), (2, 2)])
 def test_a_resumed_run_ends_as_if_it_had_never_stopped(run, tmp_path, at):
     with pytest.raises(KeyboardInterrupt):
         train_shapes(tmp_path / "stopped", callbacks=[Interrupt(*at)])
@@ -133,13 +160,11 @@ def test_resuming_a_finished_run_gives_it_back(run):
     assert (run.run_dir / "model.keras").read_bytes() == before
 
 
-def test_resuming_with_other_pictures_is_refused(tmp_path, monkeypatch):
-    with pytest.raises(KeyboardInterrupt):
-        train_shapes(tmp_path / "run", callbacks=[Interrupt(1)])
+def test_resuming_with_other_pictures_is_refused(folder, monkeypatch):
     other = load_shapes(train=64, test=16, seed=1)
     monkeypatch.setattr(shapes, "load_shapes", lambda: other)
     with pytest.raises(UserError, match="not the pictures"):
-        resume(tmp_path / "run")
+        resume(folder.path)
 
 
 def test_a_diverging_run_says_so_and_keeps_its_last_good_checkpoint(tmp_path):
@@ -187,10 +212,7 @@ def test_the_result_is_the_saved_models_though_a_callback_changed_the_weights_at
     assert accuracy == pytest.approx((y == 0).mean())  # all logits are equal
 
 
-def test_damaged_files_of_a_stopped_run(tmp_path, run, capsys):
-    with pytest.raises(KeyboardInterrupt):
-        train_shapes(tmp_path / "run", callbacks=[Interrupt(2)])
-    folder = RunFolder(tmp_path / "run")
+def test_damaged_files_of_a_stopped_run(folder, run, capsys):
     for file in (folder.history, folder.log):
         whole = file.read_bytes()
         file.write_bytes(b"\x00nonsense")
@@ -205,12 +227,11 @@ def test_damaged_files_of_a_stopped_run(tmp_path, run, capsys):
         np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
 
 
-def test_a_run_without_a_readable_checkpoint_is_refused(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        train_shapes(tmp_path / "run", callbacks=[Interrupt(1)])
-    RunFolder(tmp_path / "run").checkpoint(1).write_bytes(b"")
+def test_a_run_without_a_readable_checkpoint_is_refused(folder):
+    for epochs in (1, 2):
+        folder.checkpoint(epochs).write_bytes(b"")
     with pytest.raises(UserError, match="No checkpoint in"):
-        resume(tmp_path / "run")
+        resume(folder.path)
 
 
 def test_a_batch_larger_than_the_set_is_refused_before_anything_is_written(tmp_path):
@@ -247,8 +268,5 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(run, tmp_path
     assert not np.array_equal(kernel, other.get_layer("prep").conv.kernel.numpy())
 
 
-def test_the_step_is_traced_once(tmp_path, monkeypatch):
-    own, traced = SumLossModel.train_step, []
-    monkeypatch.setattr(SumLossModel, "train_step", lambda model, data: traced.append(data) or own(model, data))
-    train_shapes(tmp_path / "run", replace(RECIPE, epochs=1))
+def test_the_step_is_traced_once(run, traced):
     assert len(traced) == 1
