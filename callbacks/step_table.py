@@ -82,7 +82,7 @@ class StepTable:
         self._announced.append(id(variable))
         self._step = step
         if self._model.train_function is not self:
-            if self._model.train_function is not self._own_function:  # another callback has made it anew
+            if self._model.train_function is not self._own_function:  # remade by another callback
                 self._own_function, self._variables, self._loaded = self._model.train_function, None, None
             self._put_in()
 
@@ -120,7 +120,7 @@ class StepTable:
             with contextlib.nullcontext() if on_tensorflow else self._values_of(state):
                 self._trace(variables, len(rows) if on_tensorflow else 0)
             self._variables = announced
-        # Data that goes on beyond the epoch's steps finds the last row.
+        # Data beyond the steps of the epoch gets the last row.
         self._rows = np.pad(rows, ((0, max(self._capacity - len(rows), self._several)), (0, 0)), "edge")
         if on_tensorflow:
             self._queue.assign(self._rows[: self._capacity])

@@ -39,7 +39,13 @@ def prepared(tmp_path, monkeypatch):
 
 
 # Those that compile several models or run long.
-LONG = ("Together, and in which order", "PlotCurves", "plot_history and plot_runs")
+LONG = (
+    "Together, and in which order",
+    "OneCycleTriangle",
+    "Lookahead and AverageWeights",
+    "PlotCurves",
+    "plot_history and plot_runs",
+)
 CODES = [
     pytest.param(code, id=section, marks=pytest.mark.slow if section in LONG else ()) for section, code in EXAMPLES
 ]

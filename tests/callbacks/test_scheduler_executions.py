@@ -48,13 +48,14 @@ def rates_of(steps_per_execution, **options):
     return model.optimizer.rates(STEPS * EPOCHS)
 
 
-@pytest.mark.parametrize("steps_per_execution", [7, 25])
+@pytest.mark.parametrize("steps_per_execution", [7, pytest.param(25, marks=pytest.mark.slow)])
 def test_every_step_has_the_rate_that_it_has_one_by_one(steps_per_execution):
     one_by_one = rates_of(1)
     np.testing.assert_allclose(one_by_one, EXPECTED, rtol=1e-6)
     np.testing.assert_array_equal(rates_of(steps_per_execution), one_by_one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": True}], ids=str)
 def test_it_does_not_matter_how_the_step_is_compiled(options):
     np.testing.assert_allclose(rates_of(7, **options), EXPECTED, rtol=1e-6)
@@ -76,7 +77,7 @@ def test_weights_and_optimizer_end_as_they_do_one_by_one():
         np.testing.assert_allclose(several, one_by_one, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 7])
+@pytest.mark.parametrize("steps_per_execution", [pytest.param(1, marks=pytest.mark.slow), 7])
 def test_a_step_that_loss_scaling_skips_uses_up_its_rate(steps_per_execution):
     x = X.copy()
     x[4] = np.inf  # the third batch of every epoch
@@ -94,7 +95,7 @@ def test_gradient_accumulation_takes_the_rate_of_each_update_s_last_step():
     np.testing.assert_allclose(model.optimizer.rates(30)[1::2], EXPECTED[1::2], rtol=1e-6)
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 7])
+@pytest.mark.parametrize("steps_per_execution", [pytest.param(1, marks=pytest.mark.slow), 7])
 def test_rate_and_momentum_are_scheduled_together(steps_per_execution):
     model = compiled(steps_per_execution)
     history = fit(model, BatchMomentumScheduler(MOMENTUM), BatchLearningRateScheduler(SCHEDULE))
@@ -127,6 +128,7 @@ def test_the_optimizer_keeps_its_variables_and_is_saved_with_them(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_stopped_after_an_epoch_and_loaded_ends_like_the_whole_run(tmp_path):
     whole, first = compiled(7, keras.optimizers.SGD(9.0, 0.9)), compiled(7, keras.optimizers.SGD(9.0, 0.9))
     fit(whole, BatchLearningRateScheduler(SCHEDULE))
@@ -139,7 +141,7 @@ def test_a_run_stopped_after_an_epoch_and_loaded_ends_like_the_whole_run(tmp_pat
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 7])
+@pytest.mark.parametrize("steps_per_execution", [pytest.param(1, marks=pytest.mark.slow), 7])
 def test_the_step_is_traced_once_for_all_fits_and_the_model_gets_its_own_back(steps_per_execution):
     model = compiled(steps_per_execution, kind=CountingModel)
     scheduler = BatchLearningRateScheduler(SCHEDULE)
@@ -156,7 +158,7 @@ def test_the_step_is_traced_once_for_all_fits_and_the_model_gets_its_own_back(st
     np.testing.assert_allclose(model.optimizer.rates(60)[-10:], 0.03)
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 7])
+@pytest.mark.parametrize("steps_per_execution", [pytest.param(1, marks=pytest.mark.slow), 7])
 def test_a_fit_of_another_length_has_its_own_rates(steps_per_execution):
     model = compiled(steps_per_execution)
     for steps in (5, 10, 4):
@@ -165,7 +167,7 @@ def test_a_fit_of_another_length_has_its_own_rates(steps_per_execution):
     np.testing.assert_allclose(model.optimizer.rates(19), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 7])
+@pytest.mark.parametrize("steps_per_execution", [pytest.param(1, marks=pytest.mark.slow), 7])
 def test_a_scheduler_of_a_fit_that_an_exception_ended_is_forgotten(steps_per_execution):
     model = compiled(steps_per_execution, RecordingSGD(momentum=0.5))
 
@@ -246,6 +248,7 @@ def test_the_cosine_cycle_ends_with_torch_s_last_rate():
     assert model.optimizer.rates(30)[-1] == pytest.approx(0.1 / 25 / 1e4, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_replicas_share_one_table(two_cpus):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("tf.distribute is TensorFlow's")

@@ -90,11 +90,12 @@ def watched(scheduler, folder=None, interrupt_at=None):
 @pytest.mark.parametrize(
     "scheduler",
     [
-        lambda: OneCycleTriangle(0.1),
-        lambda: OneCycleCosine(0.1),
-        lambda: BatchLearningRateScheduler(lambda x: 0.1 / (1 + x)),
+        pytest.param(lambda: OneCycleTriangle(0.1), id="triangle"),
+        pytest.param(lambda: OneCycleCosine(0.1), id="cosine", marks=pytest.mark.slow),
+        pytest.param(
+            lambda: BatchLearningRateScheduler(lambda x: 0.1 / (1 + x)), id="function", marks=pytest.mark.slow
+        ),
     ],
-    ids=["triangle", "cosine", "function"],
 )
 def test_a_run_interrupted_in_epoch_3_of_6_and_resumed_has_the_rates_of_the_whole_run(scheduler, tmp_path):
     whole = watched(scheduler())
