@@ -13,7 +13,8 @@ NETWORKS = {  # wide enough for Winograd's convolutions
 }
 
 
-@pytest.mark.parametrize("network", ["davidnet", pytest.param("fastnet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", NETWORKS)
 def test_an_exported_model_answers_as_the_model(network, tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     model = NETWORKS[network]()

@@ -66,8 +66,10 @@ def test_a_model_comes_back_with_its_optimizer(tmp_path, precision, trained):
     model = tiny_model(precision=precision)
     if trained:
         model.optimizer.build(model.trainable_variables)
+        model.optimizer.iterations.assign(2)
         for number, variable in enumerate(model.optimizer.variables):
-            variable.assign(keras.ops.full(variable.shape, number + 1, variable.dtype))
+            if len(variable.shape):  # not the momentum, nor the steps
+                variable.assign(keras.ops.full(variable.shape, number, variable.dtype))
     model.save(tmp_path / "x.keras")
     loaded = load_model(tmp_path / "x.keras")
     for before, after in zip(weights_of(model), weights_of(loaded), strict=True):

@@ -20,14 +20,10 @@ RECIPE = replace(
     RECIPES["fast"], epochs=2, whiten_epochs=1, batch_size=16, width=1, precision="float32", deterministic=True
 )
 PICTURES = load_shapes(train=64, test=16)
-HOOKS = ("on_train_begin", "on_train_batch_end", "on_test_batch_end", "on_train_end")
+HOOKS = ("on_train_batch_end", "on_test_batch_end", "on_train_end")
 OTHERS = (
-    "on_epoch_begin",
-    "on_train_batch_begin",
-    "on_test_begin",
-    "on_test_batch_begin",
-    "on_test_end",
-    "on_epoch_end",
+    *("on_train_begin", "on_epoch_begin", "on_train_batch_begin", "on_test_begin"),
+    *("on_test_batch_begin", "on_test_end", "on_epoch_end"),
 )
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -64,7 +64,9 @@ def test_an_interrupted_run_goes_on_to_the_end_of_the_undisturbed_one(tmp_path):
     ("statement", "runs"),
     [
         ("from davidnet_keras import load_model", ["davidnet", "fast"]),
-        ("from davidnet_keras import DavidNet; from keras.saving import load_model", ["davidnet"]),
+        pytest.param(
+            "from davidnet_keras import DavidNet; from keras.saving import load_model", ["davidnet"], marks=SLOW
+        ),
         pytest.param("from davidnet_keras import FastNet; from keras.saving import load_model", ["fast"], marks=SLOW),
     ],
 )
