@@ -151,7 +151,7 @@ def run(model, recipe, data, clock):
     with tempfile.TemporaryDirectory() as place, RunFolder.create(Path(place) / "run") as folder:
         folder.write_recipe(recipe, run="loop", **conditions("shapes", data, None, "float32", "as asked"))
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            training.fit(model, recipe, data, folder, [clock])
+            training.fit(model, recipe, data, folder, [clock], training.RunState())
 
 
 def starts(count, batch_size):

@@ -20,7 +20,7 @@ from davidnet_keras.runs.conditions import same_data, warn_of_changes
 from davidnet_keras.runs.model_file import load_model
 from davidnet_keras.runs.run_folder import RunFolder, check_checkpoint_every
 from davidnet_keras.runs.stop_signals import StopSignals
-from davidnet_keras.runs.train import Run, fit
+from davidnet_keras.runs.train import Run, RunState, fit
 
 _COLUMNS = ("learning_rate", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")  # in every run's history
 
@@ -65,7 +65,7 @@ def resume(
         datasets.check_batch_size(recipe.batch_size, data)
         path, done, saved = folder.newest_checkpoint(begun.batch_order) or (None, Progress(0), None)
         check_progress(changes, done)
-        _check_records(folder, done.epochs)
+        state = RunState(done, saved, *_records(folder, done.epochs), every, stop, progress)
         if changes:
             before["changes"] = [*before.get("changes", []), {"after": str(done), "changed": changes}]
         if "epochs" in changes and saved is not None:
@@ -82,24 +82,27 @@ def resume(
             warn_of_changes(before)
             if progress:
                 print(f"Going on after {done} of {recipe.epochs}.")
-            return fit(model, recipe, data, folder, callbacks, every, stop, progress, done, saved)
+            return fit(model, recipe, data, folder, callbacks, state)
 
 
-def _check_records(folder, epochs):
-    """Raise UserError unless the files hold the finished epochs, or hold any although there is no checkpoint."""
+def _records(folder, epochs):
+    """Return the history and the hours of the finished epochs.
+
+    UserError: the files do not hold them, or hold any although there is no checkpoint.
+    """
     if epochs:
         _whole_history(folder)
         try:
-            earlier_epochs(folder.history, epochs)
-            earlier_lines(folder.log, epochs)
+            return earlier_epochs(folder.history, epochs), earlier_lines(folder.log, epochs)[1]
         except (OSError, ValueError) as error:
             raise UserError(f"The run cannot go on: {error}") from error
     # A run that is killed at the end of its first epoch may have recorded that one.
-    elif not folder.saved() and folder.history.exists() and len(_whole_history(folder)["epoch"]) > 1:
+    if not folder.saved() and folder.history.exists() and len(_whole_history(folder)["epoch"]) > 1:
         raise UserError(
             f"{folder.path} has the records of a run but neither its model nor a checkpoint; restore those, or start a "
             "new run."
         )
+    return {}, 0.0
 
 
 def _whole_history(folder):

@@ -1,11 +1,12 @@
 """Recipe -> data -> model -> fit -> run folder."""
 
+import dataclasses
 import os
 import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 from tqdm.keras import TqdmCallback
@@ -19,9 +20,7 @@ from davidnet_callbacks import (
     atomic_write,
     plot_history,
     plot_schedule,
-    read_history,
 )
-from davidnet_callbacks.dawnbench import earlier_lines
 from davidnet_keras.data import datasets
 from davidnet_keras.data.augmentation import AlternatingFlip, Augmentation, Cutout, RandomCrop, RandomFlip
 from davidnet_keras.data.pipeline import steps_per_epoch, test_dataset, train_dataset
@@ -48,6 +47,19 @@ class Run(NamedTuple):
     model: keras.Model
     history: dict[str, list]  # one list per column of history.csv
     run_dir: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class RunState:
+    """Where a run is when training begins, and how it is saved and shown."""
+
+    done: Progress = dataclasses.field(default_factory=lambda: Progress(0))
+    saved: dict[str, Any] | None = None  # what the newest checkpoint holds beside the model; None: the run is new
+    history: dict[str, list] = dataclasses.field(default_factory=dict)  # history.csv's columns, of finished epochs
+    hours: float = 0.0  # of training, in finished epochs
+    checkpoint_every: int | None = None  # batches between checkpoints inside an epoch; None: only after each epoch
+    stop: StopSignals | None = None  # None: new ones
+    progress: bool = True  # whether to show progress bars and the epoch table
 
 
 def train(
@@ -80,7 +92,7 @@ def train(
         OSError: a file cannot be written; the last checkpoint is as it was.
     """
     datasets.check_name(dataset)
-    check_checkpoint_every(checkpoint_every)
+    state = RunState(checkpoint_every=check_checkpoint_every(checkpoint_every), stop=stop, progress=progress)
     loaded = datasets.load(dataset, data_dir)
     data = datasets.held_out(loaded, recipe.hold_out)
     datasets.check_batch_size(recipe.batch_size, data)
@@ -93,7 +105,7 @@ def train(
             print(f"{pictures}, {recipe.epochs} epochs, {precision} ({reason}), {device()}")
         with deterministic_ops(recipe.deterministic):
             model = new_model(recipe, datasets.num_classes(dataset), data, precision)
-            return fit(model, recipe, data, folder, callbacks, checkpoint_every, stop, progress)
+            return fit(model, recipe, data, folder, callbacks, state)
 
 
 def default_run_dir(recipe, dataset):
@@ -114,37 +126,35 @@ def training_data(model, recipe, data, start=(0, 0)):
     return train_dataset(*data[0], recipe.batch_size, augmentation, recipe.seed, *start)
 
 
-def fit(model, recipe, data, folder, callbacks, checkpoint_every=None, stop=None, progress=True, done=None, saved=None):
-    """Train a model by the recipe and write the rest of the run folder; arguments as `train`.
-
-    A resumed run goes on after `done`, a `Progress`; `saved` is what its checkpoint holds beside the model.
-    """
+def fit(model, recipe, data, folder, callbacks, state):
+    """Train a model by the recipe from where its run is, a `RunState`, and write the rest of the run folder."""
     (x_train, _), test = data
-    done, steps = done or Progress(0), steps_per_epoch(len(x_train), recipe.batch_size)
+    done, steps = state.done, steps_per_epoch(len(x_train), recipe.batch_size)
     ends = {"start": recipe.start_rate, "end": recipe.end_rate}
     schedule = OneCycleTriangle(recipe.peak_rate, recipe.epochs, recipe.warmup_epochs, **ends)
-    seconds = read_history(folder.history)["seconds"][done.epochs - 1] if done.epochs else 0.0
+    seconds = state.history["seconds"][-1] if state.history else 0.0
     table = EpochTable(learning_rate_scale=recipe.rate_divisor, seconds=seconds)
+    history, log = HistoryCSV(folder.history), DawnbenchLog(folder.log)
     with atomic_write(folder.rates) as temporary:
         plot_schedule(schedule.schedule, recipe.epochs, steps).savefig(temporary)
     # If a callback stopped the run after its last saved epoch, no epoch is left, only the end.
-    epochs = done.epochs if saved and saved["stopped"] and not done.batches else recipe.epochs
+    epochs = done.epochs if state.saved and state.saved["stopped"] and not done.batches else recipe.epochs
     start = Progress(done.epochs + 1) if done.batches == steps else done  # where only the validation was left
-    with stop or StopSignals(announce=progress) as stop:
+    with state.stop or StopSignals(announce=state.progress) as stop:
         recorded = [
             StopWhenDiverged(),
             schedule,
             *model.training_callbacks(),
-            *([TqdmCallback(disable=None), table] if progress else []),  # no bars where standard error is a file
-            HistoryCSV(folder.history),
+            *([TqdmCallback(disable=None), table] if state.progress else []),  # no bars where standard error is a file
+            history,
             PlotCurves(folder.curves, history=folder.history),
-            DawnbenchLog(folder.log),
+            log,
             *callbacks,
         ]
         # The last: an epoch with a checkpoint has been recorded in full.
-        save = SaveCheckpoint(folder, recorded, stop, checkpoint_every, recipe.batch_order)
+        save = SaveCheckpoint(folder, recorded, stop, state.checkpoint_every, recipe.batch_order)
         make_metrics(model)
-        with ContinuedCallbacks([*recorded, save], model, done, saved, epochs, steps) as continued:
+        with ContinuedCallbacks([*recorded, save], model, done, state.saved, epochs, steps) as continued:
             model.fit(
                 training_data(model, recipe, data, start),
                 epochs=epochs,
@@ -155,13 +165,12 @@ def fit(model, recipe, data, folder, callbacks, checkpoint_every=None, stop=None
                 verbose=0,
                 callbacks=continued,
             )
-        history = read_history(folder.history)
-        _, hours = earlier_lines(folder.log, len(history["epoch"]))
-        if done.epochs == epochs:  # PlotCurves had nothing to draw
+        columns, hours = (history.columns, log.hours) if history.columns else (state.history, state.hours)
+        if not history.columns:  # no epoch was left, so PlotCurves drew nothing
             with atomic_write(folder.curves) as temporary:
-                plot_history(history).savefig(temporary)
-        folder.finish(model, _result(model, recipe, history, hours, data, bool(callbacks), progress))
-    return Run(model, history, folder.path)
+                plot_history(columns).savefig(temporary)
+        folder.finish(model, _result(model, recipe, columns, hours, data, bool(callbacks), state.progress))
+    return Run(model, columns, folder.path)
 
 
 def _result(model, recipe, history, hours, data, changed, announce):

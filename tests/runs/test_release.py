@@ -58,10 +58,10 @@ def test_the_model_and_the_process_are_as_before(begun, hook):
     model, folder = begun
     training.make_metrics(model)
     saved = {"metrics": metric_values(model), "callbacks": [], "stopped": False}
-    begin = {"done": Progress(1, 1), "saved": saved}
+    state = training.RunState(Progress(1, 1), saved, progress=False)
     handlers = [signal.getsignal(number) for number in SIGNALS]
     with pytest.raises(RuntimeError, match="boom"):
-        training.fit(model, RECIPE, PICTURES, folder, [RaiseAt(hook)], progress=False, **begin)
+        training.fit(model, RECIPE, PICTURES, folder, [RaiseAt(hook)], state)
     assert model.first_bias_trained.numpy()
     assert [signal.getsignal(number) for number in SIGNALS] == handlers
     # The next fit trains on every batch, at the rate that the user sets.
