@@ -1,12 +1,12 @@
 """Draw learning rates: a schedule, and the result of a sweep."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from ..learning_rate_sweep import LearningRateSweep
 from .style import BLUE, GREEN, INK, MUTED, VERMILLION, epoch_axis, name_panel, stacked_axes
 
 MOST_POINTS = 5000  # more than a figure has columns of dots
@@ -51,7 +51,7 @@ def plot_schedule(
     return figure
 
 
-def plot_learning_rate_sweep(sweep: LearningRateSweep, title: str | None = None) -> Figure:
+def plot_learning_rate_sweep(sweep: Any, title: str | None = None) -> Figure:
     """Draw the loss over the learning rate, raw and smoothed, and mark the suggested rates.
 
     Example:

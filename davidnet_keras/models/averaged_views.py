@@ -98,7 +98,8 @@ class TestTimeAugmentation(keras.Model):
                 output = keras.layers.Rescaling(weights[shift] / len(sides), dtype=wide)(output)
                 total = output if total is None else total + output
             super().__init__(images, total, **kwargs)
-        self.output_names = getattr(model, "output_names", self.output_names)  # by which metrics may be given
+        if getattr(model, "output_names", None):
+            self.output_names = model.output_names  # by which metrics may be given
         self.model, self.mirror, self.shifts = model, mirror, shifts
         self._followed: Any = None  # the classifier's compilation that was taken over; False: compiled by the user
 

@@ -65,7 +65,8 @@ def resume(
         datasets.check_batch_size(recipe.batch_size, data)
         path, done, saved = folder.newest_checkpoint(begun.batch_order) or (None, Progress(0), None)
         check_progress(changes, done)
-        state = RunState(done, saved, *_records(folder, done.epochs), every, stop, progress)
+        history, hours = _records(folder, done.epochs)
+        state = RunState(done, saved, history, hours, every, stop, progress)
         if changes:
             before["changes"] = [*before.get("changes", []), {"after": str(done), "changed": changes}]
         if "epochs" in changes and saved is not None:
