@@ -160,7 +160,10 @@ class AverageWeights(AveragingCallback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         super().on_train_begin(logs)
-        if "evaluate" not in vars(self.model):  # the user may have replaced it on the object already
+        replaced = vars(self.model).get("evaluate")  # the user may have replaced it on the object already
+        if isinstance(getattr(replaced, "__self__", None), AverageWeights):
+            raise ValueError(f"One fit takes one AverageWeights; leave out the other. Received: {self!r}")
+        if replaced is None:
             self._own_evaluate = self.model.evaluate
             self.model.evaluate = self._evaluate  # by which fit validates
         at_next_fit(self.model, self._leave)

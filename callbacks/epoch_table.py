@@ -7,7 +7,7 @@ import keras
 from tqdm import tqdm
 
 from .history_file import log_row
-from .metric_names import MEASURED, is_accuracy, paired_metrics, refuse_metrics
+from .metric_names import MEASURED, SCHEDULED, is_accuracy, paired_metrics, refuse_metrics
 from .model_state import wait_for_steps
 
 
@@ -36,7 +36,7 @@ class EpochTable(keras.callbacks.Callback):
         self.file = file
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        refuse_metrics(self, self.model, ("epoch", "momentum", *MEASURED))  # not shown as metrics
+        refuse_metrics(self, self.model, ("epoch", "lr", *SCHEDULED, *MEASURED))  # not shown as metrics
         self._header: Any = None
         self._start = perf_counter() - self.seconds
 

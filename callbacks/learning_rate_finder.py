@@ -9,7 +9,7 @@ from keras import ops
 
 from .batch_schedule import iterations_of, learning_rate_variable
 from .learning_rate_sweep import LearningRateSweep, check_sweep, smoothed
-from .model_state import ModelState, at_next_fit, is_built, other_optimizers, smallest_weight, withdraw
+from .model_state import ModelState, at_next_fit, is_built, other_optimizers, withdraw
 
 
 def find_learning_rate(model: keras.Model, x: Any = None, y: Any = None, **options: Any) -> LearningRateSweep:
@@ -108,9 +108,9 @@ class LearningRateFinder(keras.callbacks.Callback):
     def _restore_late(self):
         """Restore the model before another `fit`, but keep what the user has set since."""
         rate = self._read_rate()
-        steps, weight = self._mark
+        steps, weights = self._mark
         one_more = 0 < (iterations_of(self._model.optimizer) or 0) - (steps or 0) <= self._several
-        if not one_more and not np.array_equal(weight, smallest_weight(self._model)):
+        if not one_more and not all(map(np.array_equal, weights, _weights(self._model))):
             return  # not only the train step has changed the weights since the last batch
         self.restore()
         if rate != self._rate_now:
@@ -199,9 +199,9 @@ class LearningRateFinder(keras.callbacks.Callback):
         return float(ops.convert_to_numpy(self._variable()))
 
     def _note(self):
-        """Remember the rate, the steps taken and a weight, to detect changes by anyone else."""
+        """Remember the rate, the steps taken and the weights, to detect changes by anyone else."""
         self._rate_now = self._read_rate()
-        self._mark = iterations_of(self.model.optimizer), smallest_weight(self.model)
+        self._mark = iterations_of(self.model.optimizer), _weights(self.model)
 
     def _check_rate(self):
         """ValueError if the rate is no longer the one that was last set."""
@@ -212,3 +212,7 @@ class LearningRateFinder(keras.callbacks.Callback):
                 "Something else sets the learning rate in this fit; run the finder without any scheduler. "
                 f"Received: learning_rate={rate:g} where the finder had set {self._rate_now:g}"
             )
+
+
+def _weights(model):
+    return [np.array(ops.convert_to_numpy(weight)) for weight in model.trainable_variables]

@@ -69,7 +69,7 @@ class PlotCurves(keras.callbacks.Callback):
         self._warned: set[str] = set()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        refuse_metrics(self, self.model, ("epoch", *MEASURED))  # not drawn as metrics
+        refuse_metrics(self, self.model, ("epoch", "lr", *SCHEDULED, *MEASURED))  # not drawn as metrics
         self._begun = self._undrawn = False
         self._display = NotebookDisplay()  # the cell that runs this fit
         self._spent, self._drawing = 0.0, FIRST_DRAWING

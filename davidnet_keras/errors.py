@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and the checks of arguments that every room shares."""
+"""Errors that the user can fix, and the checks of arguments that every room shares."""
 
 import difflib
 import math

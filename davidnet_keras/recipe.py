@@ -42,7 +42,7 @@ class Recipe:
     network: Network = advanced("network", "davidnet", "davidnet: ResNet-9; fastnet: airbench94's, a third of the work")
     activation: Activation = advanced("network", "relu", "fastnet's activation; davidnet's is relu")
     optimizer: OptimizerName = advanced("optimizer", "sgd", "sgd: Nesterov momentum; muon: orthogonal convolutions")
-    learning_rate: float = setting("optimizer", 0.4, "peak rate for the mean loss; muon: the convolutions'", above=0)
+    learning_rate: float = setting("optimizer", 0.4, "peak learning rate, for the mean loss", above=0)
     bias_rate: float | None = advanced(
         "optimizer", None, "peak rate of biases and batch norms' beta, for the mean loss; None: learning_rate", above=0
     )
@@ -56,11 +56,7 @@ class Recipe:
     end_rate: float = advanced("optimizer", 0.0, "last rate, as a share of the peak", at_least=0, at_most=1)
     momentum: float = advanced("optimizer", 0.9, "Nesterov momentum; muon: the convolutions'", at_least=0, below=1)
     weight_decay: float = setting(
-        "optimizer",
-        5e-4,
-        "L2 decay for the mean loss; with muon, times the batch size: the share that a step at the peak rates takes "
-        "off all weights but the convolutions'",
-        at_least=0,
+        "optimizer", 5e-4, "L2 weight decay, for the mean loss; muon: see docs/fast.md", at_least=0
     )
     label_smoothing: float = advanced("optimizer", 0.0, "share of a label spread over all classes", at_least=0, below=1)
     width: int = setting("network", 64, "channels of the first layer", at_least=1, at_most=MAX_WIDTH)

@@ -84,3 +84,10 @@ def test_the_readme_is_short_and_begins_for_beginners():
     assert len(README.encode()) <= 8192
     before_the_first_command = README[: README.index("```")]
     assert re.findall(r"AMX|Muon|PFLOP|DAWNBench", before_the_first_command) == []
+
+
+def test_every_file_that_the_map_names_exists():
+    named = re.findall(r"`((?:[a-z_]+/)+[\w.]*\.(?:py|md))`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(named) > 20
+    for name in named:
+        assert (ROOT / name).exists() or (ROOT / "davidnet_keras" / name).exists(), name

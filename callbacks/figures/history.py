@@ -135,7 +135,7 @@ def _draw_scheduled(ax, name, columns, logarithmic):
             ax.fill_between(x, values, color=GREEN, alpha=0.12, linewidth=0)
             ax.set_ylim(0, 1.1 * max(values) if max(values) > 0 else 1)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    peak = f" (peak {max(values):.3g})" if max(values) > values[-1] else ""
+    peak = f" (highest {max(values):.3g})" if max(values) > values[-1] else ""
     label_line_ends(ax, [(x[-1], values[-1], f"{values[-1]:.3g}{peak}", GREEN)])
 
 

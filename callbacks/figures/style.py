@@ -88,7 +88,7 @@ def label_line_ends(ax, labels, column=None):
     style = {"va": "center", "fontsize": 9.5, "linespacing": 1.25, "annotation_clip": False, "parse_math": False}
     for (x, y, text, color), end, centre in zip(labels, ends, centres, strict=True):
         away = 0 if column is None else ax.transData.transform((column, y))[0] * points_per_dot - end[0]
-        leader = {"arrowstyle": "-", "color": color, "alpha": 0.4, "linewidth": 0.8, "relpos": (0, 0.5)}
+        leader = {"arrowstyle": "-", "color": MUTED, "linestyle": ":", "linewidth": 0.8, "relpos": (0, 0.5)}
         at = {"xytext": (away + 9, centre - end[1]), "textcoords": "offset points"}
         ax.annotate(text, (x, y), color=color, arrowprops=leader if away > 1 else None, **at, **style)
 

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"davidnet_keras: {error}", file=sys.stderr)
         return BAD_INPUT
     except OSError as error:
-        print(f"davidnet_keras: A file cannot be used: {error}. Mend that, or name another.", file=sys.stderr)
+        print(f"davidnet_keras: A file cannot be used: {error}. Fix that, or name another.", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt as interrupt:
         print(f"\nInterrupted. {interrupt}", file=sys.stderr)

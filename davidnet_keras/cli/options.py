@@ -46,7 +46,12 @@ class Parser(argparse.ArgumentParser):
         if group not in self._groups:
             self._groups[group] = self.add_argument_group(group)
         hidden = advanced and "--help-all" not in self.argv
-        shown = argparse.SUPPRESS if hidden else help.replace("%", "%%") + f" (default: {default})"
+        text, _, otherwise = help.replace("%", "%%").partition("; None: ")  # what None stands for is the default
+        shown = (
+            argparse.SUPPRESS
+            if hidden
+            else f"{text} (default: {otherwise if default is None and otherwise else default})"
+        )
         value = {"action": argparse.BooleanOptionalAction} if kind is bool else _value(kind, metavar)
         self._groups[group].add_argument("--" + name.replace("_", "-"), help=shown, **value)
 

@@ -78,14 +78,16 @@ def _recipe_to_continue(options, several):
     from davidnet_keras.runs.changes import check_changes
     from davidnet_keras.runs.series_folder import RunFolder, SeriesFolder
 
-    begun, conditions = (SeriesFolder if several else RunFolder)(options.resume).read_recipe()
+    folder = (SeriesFolder if several else RunFolder)(options.resume)
+    begun, conditions = folder.read_recipe()
     if "dataset" in options.given and options.dataset != conditions["dataset"]:
         raise UserError(
             f"A run goes on with the pictures it was begun with; leave out --dataset, or start a new run. "
             f"Received: dataset={options.dataset}, begun with {conditions['dataset']}"
         )
     recipe = with_given(begun, options)
-    check_changes(begun, recipe, options.change_recipe, several)
+    # What a finished run refuses is any change, asked for or not: `resume` says so.
+    check_changes(begun, recipe, options.change_recipe or folder.model.exists(), several)
     return recipe
 
 
@@ -110,7 +112,7 @@ def _how_to_resume(run_dir, options, argv):
         raise
     except OSError as error:
         what = f"continue with: {command}" if begun() and not another else "start again."
-        raise UserError(f"The run stopped: {error}. Mend that, then {what}") from error
+        raise UserError(f"The run stopped: {error}. Fix that, then {what}") from error
     except Exception as error:
         if not is_out_of_memory(error):
             raise

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import os
 import re
 import struct
@@ -53,7 +54,7 @@ def read_picture(path: str | os.PathLike, fit: str = "crop", size: int = 32) -> 
     """
     if fit not in ("crop", "squash"):
         raise ValueError(f"A picture is fitted by 'crop' or 'squash'. Received: fit={fit!r}")
-    size, path = whole_number("size", size, 1), Path(path)
+    size, path = whole_number("size", size, 1), Path(path).expanduser()
     try:
         pixels, guessed_white = _read(path, fit, size)
     except UserError:
@@ -190,12 +191,12 @@ def _eight_bits(image, tags, size):
 
 
 def _likely_white(image, levels):
-    """The least level that all but the brightest hundredth of the pixels keep to, black ones not counted."""
+    """The level nearest to the brightest pixels, by ratio; black ones and the brightest hundredth are not counted."""
     sample = image.resize([min(side, 1000) for side in image.size], Image.Resampling.NEAREST)
     grey = np.asarray(sample)
     grey = grey[grey > 0]
     bright = np.quantile(grey, 0.99, method="lower") if grey.size else 0  # one pixel never decides
-    return next((level for level in levels if bright <= level), levels[-1])
+    return next((low for low, high in itertools.pairwise(levels) if bright <= (low * high) ** 0.5), levels[-1])
 
 
 def _unknown(path):

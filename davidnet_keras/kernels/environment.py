@@ -46,8 +46,8 @@ def check_backend() -> None:
             choice = f'{path} says "backend": "{backend}"'
         if backend == variable:
             choice = f"the environment variable KERAS_BACKEND says {backend}"
-        mend = f"set KERAS_BACKEND=tensorflow{before}"
-        raise UserError(f"Only Keras's TensorFlow backend is supported, but {choice}; {mend}.")
+        fix = f"set KERAS_BACKEND=tensorflow{before}"
+        raise UserError(f"Only Keras's TensorFlow backend is supported, but {choice}; {fix}.")
     if order != "channels_last":
         raise UserError(
             f'Only pictures with channels last are supported, but {path} says "image_data_format": "{order}"; '
@@ -75,6 +75,7 @@ def quiet_import():
 
 def import_tensorflow() -> None:
     """Import TensorFlow and Keras, tuned and quietly, which takes seconds; UserError for another backend."""
+    check_backend()  # before anything is imported: that backend may not be installed
     tune_tensorflow()
     with quiet_import():
         import tensorflow as tf

@@ -105,7 +105,7 @@ class TestTimeAugmentation(keras.Model):
 
     @property
     def layers(self) -> list[keras.layers.Layer]:
-        """The classifier alone: so are its weights found in a file."""
+        """Only the classifier, so that saved weights keep its names."""
         return [operation.model for operation in self.operations if isinstance(operation, View)][:1]
 
     def compile(self, optimizer: Any = None, loss: Any = None, **kwargs: Any) -> None:

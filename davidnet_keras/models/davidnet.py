@@ -20,6 +20,7 @@ class DavidNet(Network):
     Shapes: images (batch, 32, 32, 3), 0 to 255, uint8 or float -> logits (batch, num_classes), float32.
 
     Args:
+        num_classes: int. Default 10.
         width: int, channels of the first layer; the others have 2, 4 and 8 times as many. Default 64.
         logit_scale: float, multiplies the logits. Default 0.125.
         dropout: float in [0, 1), after every convolution. Default 0.05 (the notebook's; 0 in cifar10-fast).

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from davidnet_callbacks.model_state import at_next_fit, withdraw
 from davidnet_keras.errors import whole_number
 from davidnet_keras.kernels.convolution import gradient_switch
 from davidnet_keras.layers.activations import activation_function
@@ -25,13 +26,15 @@ class StopFirstBias(keras.callbacks.Callback):
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # under loss scaling
         group = group_of(FIRST_BIAS, getattr(optimizer, "groups", ()))
         faded = group is not None and group.fade_steps and int(optimizer.iterations) >= group.fade_steps
+        at_next_fit(self.model, self.release)  # should an exception end this one
         self.model.train_first_bias(not faded)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.release()
 
     def release(self) -> None:
-        """Compute the gradient again: the context that trains calls this however training ends."""
+        """Compute the gradient again, however training ends."""
+        withdraw(self.model, self.release)
         self.model.train_first_bias(True)
 
 
@@ -44,6 +47,7 @@ class FastNet(Network):
     Shapes: images (batch, 32, 32, 3), 0 to 255, uint8 or float -> logits (batch, num_classes), float32.
 
     Args:
+        num_classes: int. Default 10.
         widths: three ints, the channels of the blocks. Default (64, 256, 256).
         activation: name of a Keras activation, or "hard_gelu". Default "gelu".
         logit_scale: float, multiplies the logits. Default 1/256.

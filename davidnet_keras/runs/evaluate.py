@@ -104,7 +104,7 @@ def _write(result, run, pictures):
     with atomic_write(result.output / "classes.csv") as temporary, open(temporary, "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([ClassScore._fields, *result.per_class])
     with atomic_write(result.output / "confusion.png") as temporary:
-        title = f"{100 * result.accuracy:.2f} % of {counted} are right"
+        title = f"Accuracy {100 * result.accuracy:.2f} % on {counted}"
         plot_confusion(result.confusion, run.class_names, title).savefig(temporary)
     with atomic_write(result.output / "mistakes.png") as temporary:
         drawn = [(pictures[index], *rest) for index, *rest in result.mistakes[:MISTAKES]]

@@ -47,6 +47,7 @@ def load_model(path: str | os.PathLike, compile: bool = True) -> "keras.Model":
     Raises:
         UserError: the file is missing, damaged, or not one that a run writes.
     """
+    path = os.path.expanduser(path)
     check_model_file(path)
     import keras  # here: a refusal need not wait for it
 

@@ -53,7 +53,7 @@ def resume(
     with RunFolder.open(run_dir) as folder:
         begun, before = folder.read_recipe()
         recipe = recipe or begun
-        changes = check_changes(begun, recipe, change_recipe)
+        changes = check_changes(begun, recipe, change_recipe or folder.model.exists())
         if folder.model.exists():
             if changes:
                 raise UserError(f"The run in {folder.path} is finished; start a new one with other settings.")
@@ -82,7 +82,7 @@ def resume(
                 folder.write_recipe(recipe, **before | {"checkpoint_every": every})
             warn_of_changes(before)
             if progress:
-                print(f"Going on after {done} of {recipe.epochs}.")
+                print(f"Resuming {folder.path} after {done}, of {recipe.epochs} epochs in all.")
             return fit(model, recipe, data, folder, callbacks, state)
 
 

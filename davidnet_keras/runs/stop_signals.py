@@ -61,4 +61,4 @@ class StopSignals:
         if self.announce:
             with contextlib.suppress(OSError):  # after SIGHUP the terminal is gone
                 # Not print, which this signal may have interrupted.
-                os.write(2, b"\nFinishing the batch and saving; once more ends at once.\n")
+                os.write(2, b"\nFinishing this batch and saving. Interrupt again to stop at once.\n")

@@ -76,7 +76,7 @@ def train(
 
     Args:
         recipe: the settings. Default: the reference notebook's.
-        dataset: "cifar10", "cifar100" or "shapes".
+        dataset: "cifar10", "cifar100", "cifar100-coarse" or "shapes".
         data_dir: folder or archive with CIFAR. Default: Keras's cache, filled by a download. Not used by "shapes".
         run_dir: folder to write, new or empty. Default: `runs/<recipe>-<dataset>-<time>`.
         callbacks: further callbacks, run before the checkpoint of each epoch. One with state keeps it over a `resume`
@@ -169,12 +169,15 @@ def fit(model, recipe, data, folder, callbacks, state):
         if not history.columns:  # no epoch was left, so PlotCurves drew nothing
             with atomic_write(folder.curves) as temporary:
                 plot_history(columns).savefig(temporary)
-        folder.finish(model, _result(model, recipe, columns, hours, data, bool(callbacks), state.progress))
+        result, words = _result(model, recipe, columns, hours, data, bool(callbacks))
+        folder.finish(model, result)
+        if state.progress:
+            print(words)
     return Run(model, columns, folder.path)
 
 
-def _result(model, recipe, history, hours, data, changed, announce):
-    """Return the content of result.json: `accuracy` from 0 to 1, `petaflop` in 1e15 operations, None if unknown.
+def _result(model, recipe, history, hours, data, changed):
+    """Return result.json's content, `accuracy` from 0 to 1, `petaflop` in 1e15 operations or None, and a summary.
 
     A callback may have `changed` the weights since the last validation, as Keras's EarlyStopping does; then the model
     is tested again.
@@ -195,13 +198,11 @@ def _result(model, recipe, history, hours, data, changed, announce):
         lines.append(f"With {views} views of each picture: {100 * accuracy:.2f} %.")
     try:
         flops = training_flops(model, result["epochs"], len(x_train)) + inference_flops(model, len(test[0]), views)
-        lines.append(f"{cost_text(flops)} for training and the final test, counted by the plain algorithm.")
+        lines.append(f"{cost_text(flops)} for training and the final test, with convolutions at their textbook cost.")
     except UserError as error:  # no reason to lose a finished run
         flops = None
         lines.append(str(error))
-    if announce:
-        print(*lines, sep="\n")
-    return result | {"petaflop": None if flops is None else flops / 1e15}
+    return result | {"petaflop": None if flops is None else flops / 1e15}, "\n".join(lines)
 
 
 def _accuracy(model, test):

@@ -399,3 +399,11 @@ def test_impossible_arguments_are_refused(kind, arguments, words):
 def test_a_function_that_returns_no_share_is_refused():
     with pytest.raises(ValueError, match=r"At 0.2 of training the decay must be.*Received: decay=2"):
         compiled().fit(X, Y, callbacks=[AverageWeights(lambda share: 2)], **FIT)
+
+
+def test_two_averages_in_one_fit_are_refused():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="One fit takes one AverageWeights"):
+        model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[AverageWeights(), AverageWeights()])
+    model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[AverageWeights()])

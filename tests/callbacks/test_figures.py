@@ -57,7 +57,7 @@ def test_lines_are_labelled_with_the_last_and_the_best_value():
     axes = panels(plot_history(HISTORY))
     assert labels(axes["top-1 accuracy (%)"]) == ["train 70.00 %", "validation 60.00 %\nbest 65.00 % (epoch 2)"]
     assert labels(axes["loss"]) == ["train 0.500", "validation 0.900"]
-    assert labels(axes["learning rate"]) == ["0 (peak 0.4)"]
+    assert labels(axes["learning rate"]) == ["0 (highest 0.4)"]
 
 
 def test_labels_stand_beside_their_points_and_do_not_overlap():

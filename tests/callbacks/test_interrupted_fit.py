@@ -179,6 +179,20 @@ def test_weights_that_were_loaded_after_an_interrupted_sweep_stay():
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_single_layer_that_was_set_after_an_interrupted_sweep_stays():
+    model, _, start = models(1)
+    set_values(model, start)
+    interrupted(model, [LearningRateFinder(steps=10), Boom("on_train_batch_begin", 3)])
+    for layer in (layer for layer in model.layers if layer.trainable_variables):
+        layer.set_weights([np.full_like(weight, 0.7) for weight in layer.get_weights()])
+        before = model.get_weights()
+        break
+    model.optimizer.learning_rate = 0.0
+    model.fit(X, Y, **NEXT)
+    for weight, kept in zip(layer.get_weights(), before, strict=False):
+        np.testing.assert_array_equal(weight, kept)
+
+
 @pytest.mark.parametrize(("several", "name"), NAMES)
 def test_a_fit_without_epochs_does_nothing(several, name, tmp_path):
     model, _, start = models(several)

@@ -27,8 +27,8 @@ from davidnet_callbacks import (
 X = np.ones((4, 1), "float32")
 OWN = [
     (lambda: HistoryCSV("h.csv"), ["epoch", "seconds"]),
-    (EpochTable, ["epoch", "seconds", "momentum", "images_per_second"]),
-    (lambda: PlotCurves("c.png"), ["epoch", "seconds", "train_seconds"]),
+    (EpochTable, ["epoch", "seconds", "lr", "learning_rate", "momentum", "images_per_second"]),
+    (lambda: PlotCurves("c.png"), ["epoch", "seconds", "lr", "learning_rate", "train_seconds"]),
     (Throughput, ["images_per_second", "train_seconds", "seconds_to_target"]),
     (lambda: BatchLearningRateScheduler(lambda progress: 0.1), ["learning_rate"]),
 ]

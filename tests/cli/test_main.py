@@ -226,7 +226,7 @@ def test_a_disk_that_is_full_from_the_start_says_to_start_again(capsys, tmp_path
 
     monkeypatch.setattr(training.RunFolder, "write_recipe", full)
     printed = refused(capsys, *TINY, "--run-dir", str(tmp_path / "run"))
-    assert "No space left on device. Mend that, then start again." in printed
+    assert "No space left on device. Fix that, then start again." in printed
 
 
 def test_user_errors_are_value_errors():

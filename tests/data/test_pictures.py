@@ -455,3 +455,18 @@ def test_the_largest_picture_that_is_taken(tmp_path, monkeypatch):
     assert not read_picture(tmp_path / "x.png").any()
     (tmp_path / "x.png").write_bytes(png_of_nothing(101, 100))
     refused(tmp_path / "x.png", "101 x 100 pixels")
+
+
+@pytest.mark.parametrize(("brightest", "white"), [(1.3, 1), (1.5, 1), (260, 255), (70_000, 65_535)])
+def test_highlights_beyond_white_do_not_change_the_scale(tmp_path, brightest, white):
+    grey = np.full((40, 40), 0.5 * white, np.float32)
+    grey[:2] = brightest  # 5 % of the pixels
+    with pytest.warns(UserWarning, match=f"; {white:,} was taken"):
+        found = read(tmp_path, Image.fromarray(grey), "x.tif")
+    assert (found[8:] == 128).all()
+
+
+def test_the_home_folder_may_begin_a_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "a.png")
+    assert (read_picture("~/a.png") == (255, 0, 0)).all()

@@ -78,3 +78,17 @@ def test_every_module_that_needs_tensorflow_says_so_itself():
         "runs.train",
     }
     assert {f"davidnet_keras.{name}" for name in needing} <= set(done.stdout.split())
+
+
+@pytest.mark.parametrize("backend", ["openvino", "no_such_backend"])
+def test_a_backend_that_cannot_be_imported_is_refused_before_anything_is(backend, tmp_path):
+    program = (
+        "import sys; from davidnet_keras.cli.main import main; code = main(['--dataset', 'shapes', '--run-dir', 'r']);"
+        "assert not {'keras', 'tensorflow'} & sys.modules.keys(); sys.exit(code)"
+    )
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and f"KERAS_BACKEND says {backend}; set KERAS_BACKEND=tensorflow" in done.stderr
+    assert os.listdir(tmp_path) == []

@@ -186,3 +186,22 @@ def test_the_first_bias_and_only_that_stands_still_while_it_is_not_trained():
     model.train_first_bias(True)  # the function that is compiled already takes notice
     model.fit(x, y, batch_size=16, verbose=0)
     assert np.abs(model.get_layer("whiten").bias.numpy()).max() > 0
+
+
+def test_a_fit_that_an_exception_ended_does_not_freeze_the_first_bias_of_the_next():
+    class Boom(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if self.model.optimizer.iterations == 3:
+                raise RuntimeError("boom")
+
+    x = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), "uint8")
+    model = FastNet(num_classes=2, widths=(4, 4, 4))
+    model.adapt(x)
+    groups = [ParameterGroup("whiten/bias$", fade_steps=1)]
+    model.compile(Muon(0.01, groups=groups), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    options = {"batch_size": 4, "verbose": 0}
+    with pytest.raises(RuntimeError, match="boom"):
+        model.fit(x, np.arange(8) % 2, epochs=3, callbacks=[*model.training_callbacks(), Boom()], **options)
+    assert not model.first_bias_trained.numpy()
+    model.fit(x, np.arange(8) % 2, **options)
+    assert model.first_bias_trained.numpy()

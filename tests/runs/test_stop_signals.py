@@ -17,7 +17,7 @@ def test_the_first_signal_is_only_noted(number, capfd):
         assert stop.received is None
         os.kill(os.getpid(), number)
         assert stop.received == number
-    assert "once more ends at once" in capfd.readouterr().err
+    assert "Interrupt again to stop at once" in capfd.readouterr().err
 
 
 def test_without_announcing_nothing_is_printed(capfd):
