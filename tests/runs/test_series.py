@@ -22,7 +22,7 @@ from davidnet_keras.runs.series_folder import SeriesFolder
 
 RECIPE = Recipe(epochs=2, batch_size=24, width=2, learning_rate=0.1, seed=5, precision="float32", deterministic=True)
 SEEDS = (5, 6, 7)
-pytestmark = pytest.mark.usefixtures("few_pictures")
+pytestmark = pytest.mark.usefixtures("few_pictures", "small_davidnet")
 
 
 def start(path, n=3, recipe=RECIPE, **arguments):
