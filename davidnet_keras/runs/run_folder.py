@@ -93,6 +93,8 @@ class RunFolder:
 
     def _check_exists(self):
         if not self.recipe.is_file():
+            if (self.path / "runs.json").is_file():
+                raise UserError(f"{self.path} holds several runs; name the folder of one, such as its seed-0.")
             raise UserError(f"There is no run in {self.path} (no recipe.json); name a run folder.")
 
     def write_recipe(self, recipe, **conditions):

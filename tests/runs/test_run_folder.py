@@ -265,3 +265,9 @@ def test_a_process_killed_before_the_run_had_begun_does_not_bar_the_folder(tmp_p
 
 def test_recipe_json_is_plain_json(tmp_path):
     assert json.loads(begun(tmp_path / "run").recipe.read_text())["recipe"]["epochs"] == 24
+
+
+def test_a_series_in_place_of_a_run_is_told_apart(tmp_path):
+    (tmp_path / "runs.json").write_text("{}")
+    with pytest.raises(UserError, match=r"holds several runs; name the folder of one, such as its seed-0"):
+        RunFolder(tmp_path).read_recipe()
