@@ -127,7 +127,7 @@ class PlotCurves(keras.callbacks.Callback):
             action()
         except Exception as error:  # a full disk, a closed notebook, a font: many kinds
             reason = f"{type(error).__name__}: {error}"
-            self._warn_once(done, f"The curves cannot be {done}, training goes on without ({reason}).")
+            self._warn_once(done, f"The curves cannot be {done}, training continues without ({reason}).")
 
     def _warn_once(self, topic, message):
         if topic not in self._warned:

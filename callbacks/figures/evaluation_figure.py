@@ -53,7 +53,7 @@ def plot_confusion(confusion: np.ndarray, names: Sequence[str], title: str | Non
     _label_classes(ax, confusion, names, many)
     if title:
         _write_title(figure, 0.25 / width, 1 - 0.25 / height, title)
-    legend = "Rows: the true class. Columns: the model's answer."
+    legend = "Rows: true class. Columns: the model's answer. Blue: right. Orange: wrong."
     figure.text(0.25 / width, 1 - (top - 1.2) / height, legend, va="top", fontsize=9.5, color=MUTED)
     return figure
 

@@ -19,7 +19,7 @@ Other commands, each with a --help of its own:
 EXAMPLES = f"""examples:
   {PROGRAM} --recipe fast                           train on CIFAR-10, downloaded once
   {PROGRAM} --data-dir ~/cifar --run-dir runs/mine  train on CIFAR-10 files of your own
-  {PROGRAM} --resume runs/mine                      go on after a crash or Ctrl-C"""
+  {PROGRAM} --resume runs/mine                      continue after a crash or Ctrl-C"""
 
 
 def parse(argv):
@@ -82,8 +82,8 @@ def _recipe_to_continue(options, several):
     begun, conditions = folder.read_recipe()
     if "dataset" in options.given and options.dataset != conditions["dataset"]:
         raise UserError(
-            f"A run goes on with the pictures it was begun with; leave out --dataset, or start a new run. "
-            f"Received: dataset={options.dataset}, begun with {conditions['dataset']}"
+            f"A resumed run keeps its pictures; leave out --dataset, or start a new run. "
+            f"Received: dataset={options.dataset}, started with {conditions['dataset']}"
         )
     recipe = with_given(begun, options)
     # What a finished run refuses is any change, asked for or not: `resume` says so.

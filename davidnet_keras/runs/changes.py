@@ -22,10 +22,9 @@ def check_changes(begun, now, allowed=False, series=False):
     if refused:
         flags = ", ".join("--recipe" if name == "name" else "--" + name.replace("_", "-") for name in refused)
         how = "" if series or fixed & set(refused) else ", or ask for the change with --change-recipe"
-        given = "; ".join(f"{name}={changes[name][1]}, begun with {changes[name][0]}" for name in refused)
+        given = "; ".join(f"{name}={changes[name][1]}, started with {changes[name][0]}" for name in refused)
         raise UserError(
-            f"A run goes on with the settings it was begun with; leave out {flags}, or start a new run{how}. "
-            f"Received: {given}"
+            f"A resumed run keeps its settings; leave out {flags}, or start a new run{how}. Received: {given}"
         )
     return changes
 

@@ -115,7 +115,7 @@ def load_weights(path, model):
             model.load_weights(path)
         except (UserWarning, ValueError, KeyError) as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"The run cannot go on: {path} does not fit this model: {reason}") from error
+            raise UserError(f"The run cannot continue: {path} does not fit this model: {reason}") from error
 
 
 def not_finite(model):

@@ -42,7 +42,7 @@ def load_data(run_dir, begun, data_dir):
 
 
 def same_data(run_dir, begun, data_dir):
-    """Return `load_data`'s pictures. UserError: they are not those that the run was begun with."""
+    """Return `load_data`'s pictures. UserError: they are not those that the run was started with."""
     data = load_data(run_dir, begun, data_dir)
     if datasets.fingerprint(data) != begun["data"]:
         raise UserError(f"These are not the pictures that {run_dir} was trained on; give the same --data-dir as then.")
@@ -54,5 +54,5 @@ def warn_of_changes(begun):
     now = _surroundings()
     differing = [name for name in now if name in begun and begun[name] != now[name]]
     if differing:
-        pairs = "; ".join(f"{name}={now[name]}, begun with {begun[name]}" for name in differing)
-        warnings.warn(f"The run goes on, but not to the bits of one that never stopped: {pairs}.", stacklevel=3)
+        pairs = "; ".join(f"{name}={now[name]}, started with {begun[name]}" for name in differing)
+        warnings.warn(f"The run continues, but not to the bits of one that never stopped: {pairs}.", stacklevel=3)

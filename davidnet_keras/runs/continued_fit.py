@@ -106,7 +106,7 @@ def set_callbacks_state(callbacks, states):
             getattr(callback, "set_state", vars(callback).update)(saved[1])
             left.remove(saved)
     for name in sorted({name for name, _ in left} - _OPTIONAL):
-        warnings.warn(f"The run was begun with a callback {name}; pass one, or its state is lost.", stacklevel=2)
+        warnings.warn(f"The run was started with a callback {name}; pass one, or its state is lost.", stacklevel=2)
 
 
 def _state_of(callback):

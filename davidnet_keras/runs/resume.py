@@ -96,7 +96,7 @@ def _records(folder, epochs):
         try:
             return earlier_epochs(folder.history, epochs), earlier_lines(folder.log, epochs)[1]
         except (OSError, ValueError) as error:
-            raise UserError(f"The run cannot go on: {error}") from error
+            raise UserError(f"The run cannot continue: {error}") from error
     # A run that is killed at the end of its first epoch may have recorded that one.
     if not folder.saved() and folder.history.exists() and len(_whole_history(folder)["epoch"]) > 1:
         raise UserError(

@@ -97,7 +97,7 @@ def resume_runs(
 
     Args:
         run_dir: the folder of the series.
-        n: number of runs, at least as many as the series was begun for. Default: as many.
+        n: number of runs, at least as many as the series was started for. Default: as many.
         checkpoint_every: as `train_runs`. Default: as the series was begun.
         data_dir, callbacks, progress: as `train_runs`.
 
@@ -108,7 +108,7 @@ def resume_runs(
         recipe, plan = folder.read_recipe()
         if n is not None and check_runs(n) < plan["runs"]:
             raise UserError(
-                f"The series was begun for {plan['runs']} runs; ask for at least as many. Received: runs={n}"
+                f"The series was started for {plan['runs']} runs; ask for at least as many. Received: runs={n}"
             )
         plan |= {"runs": n or plan["runs"], "checkpoint_every": checkpoint_every or plan["checkpoint_every"]}
         dataclasses.replace(recipe, seed=recipe.seed + plan["runs"] - 1)

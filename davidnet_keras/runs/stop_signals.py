@@ -19,7 +19,7 @@ class Interrupted(KeyboardInterrupt):
     def __init__(
         self, signal_number: int, progress: object, run_dir: str | os.PathLike, function: str = "resume"
     ) -> None:
-        how = f"davidnet_keras.{function}({str(run_dir)!r}) goes on from there"
+        how = f"davidnet_keras.{function}({str(run_dir)!r}) continues from there"
         super().__init__(f"{signal.Signals(signal_number).name}: saved after {progress}; {how}.")
         self.signal_number, self.progress = signal_number, progress
 

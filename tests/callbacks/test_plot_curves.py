@@ -108,7 +108,7 @@ def test_a_resume_needs_the_epochs_before(tmp_path, history):
 def test_an_unwritable_target_warns_once_and_training_goes_on(tmp_path, drawn):
     (tmp_path / "file").touch()
     callback = always(tmp_path / "file" / "c.png")
-    with pytest.warns(UserWarning, match="cannot be saved, training goes on") as warned:
+    with pytest.warns(UserWarning, match="cannot be saved, training continues") as warned:
         run(callback, [3.0, 2.0, 1.0])
     assert len(warned) == 1
     assert len(drawn) == 3
@@ -116,7 +116,7 @@ def test_an_unwritable_target_warns_once_and_training_goes_on(tmp_path, drawn):
 
 def test_a_drawing_that_fails_warns_once_and_training_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(plot_curves, "plot_history", lambda *_: 1 / 0)
-    with pytest.warns(UserWarning, match="cannot be drawn, training goes on without .ZeroDivisionError") as warned:
+    with pytest.warns(UserWarning, match="cannot be drawn, training continues without .ZeroDivisionError") as warned:
         run(always(tmp_path / "c.png"), [3.0, 2.0])
     assert len(warned) == 1
 

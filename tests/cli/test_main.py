@@ -197,8 +197,8 @@ def test_sigterm_saves_and_gives_143_and_a_changed_recipe_must_be_asked_for(
     assert [entry.name for entry in (run / "checkpoints").iterdir()] == ["epoch-0000-batch-000001.keras"]
     changed = ["--resume", str(run), "--epochs", "2", "--no-flip"]
     message = refused(capsys, *changed)
-    assert "epochs=2, begun with 1; flip=False, begun with True" in message
-    assert "pictures it was begun with" in refused(capsys, "--resume", str(run), "--dataset", "cifar10")
+    assert "epochs=2, started with 1; flip=False, started with True" in message
+    assert "resumed run keeps its pictures" in refused(capsys, "--resume", str(run), "--dataset", "cifar10")
     assert main([*changed, "--change-recipe"]) == DONE
     settings = json.loads((run / "recipe.json").read_text())
     assert settings["recipe"]["epochs"] == 2

@@ -19,8 +19,8 @@ def test_every_setting_that_differs_is_named():
     message = str(refused.value)
     for words in (
         "--epochs, --batch-size",
-        "epochs=7, begun with 24",
-        "batch_size=64, begun with 512",
+        "epochs=7, started with 24",
+        "batch_size=64, started with 512",
         "--change-recipe",
     ):
         assert words in message

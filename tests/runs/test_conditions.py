@@ -1,4 +1,4 @@
-"""A run that was begun with a folder of pictures asks for it again; nothing is downloaded in its place."""
+"""A run that was started with a folder of pictures asks for it again; nothing is downloaded in its place."""
 
 import numpy as np
 import pytest

@@ -272,7 +272,7 @@ def test_a_momentum_that_a_callback_set_is_still_set(tmp_path):
 def test_a_changed_recipe_is_refused_unless_asked_for_and_then_recorded(tmp_path):
     folder = stop(tmp_path / "run", "train", 2, 0, every=None)
     longer = replace(RECIPE, epochs=4, learning_rate=0.05, momentum=0.8, weight_decay=0.0)
-    with pytest.raises(UserError, match=r"epochs=4, begun with 3; learning_rate=0.05.*momentum"):
+    with pytest.raises(UserError, match=r"epochs=4, started with 3; learning_rate=0.05.*momentum"):
         resume(folder.path, progress=False, recipe=longer)
     with pytest.raises(UserError, match="start a new run"):
         resume(folder.path, progress=False, recipe=replace(RECIPE, width=3), change_recipe=True)
@@ -324,7 +324,7 @@ def test_a_run_with_alternating_flip_goes_on_inside_an_epoch_with_the_same_bits(
 
 def test_checkpoints_every_so_many_batches_go_on_after_a_resume(folder):
     assert folder.saved() == [(0, 2), (1, 0)]
-    lost = pytest.warns(UserWarning, match=r"begun with a callback .*Witness")  # it is missing
+    lost = pytest.warns(UserWarning, match=r"started with a callback .*Witness")  # it is missing
     with lost, pytest.raises(KeyboardInterrupt):
         resume(folder.path, progress=False, callbacks=[At("test", 1, 0, die)])
     assert folder.saved() == [(1, 0), (1, 2)]

@@ -93,7 +93,7 @@ def test_what_costs_a_run_its_bits_is_warned_of(run):
     recipe, conditions = folder.read_recipe()
     versions = conditions["versions"] | {"tensorflow": "2.0"}
     folder.write_recipe(recipe, **conditions | {"tensor_float_32": False, "versions": versions})
-    with pytest.warns(UserWarning, match="tensor_float_32=True, begun with False; versions=.*'tensorflow': '2.0'"):
+    with pytest.warns(UserWarning, match="tensor_float_32=True, started with False; versions=.*'tensorflow': '2.0'"):
         assert len(resume(run, progress=False).history["epoch"]) == RECIPE.epochs
 
 

@@ -196,7 +196,7 @@ def test_a_series_may_get_more_runs_but_not_fewer(straight, tmp_path):
     series = resume_runs(tmp_path / "series", n=2, progress=False)
     assert [result["seed"] for result in series.results] == [5, 6]
     assert json.loads((tmp_path / "series" / "runs.json").read_text())["runs"] == 2
-    with pytest.raises(UserError, match=r"begun for 2 runs.*Received: runs=1"):
+    with pytest.raises(UserError, match=r"started for 2 runs.*Received: runs=1"):
         resume_runs(tmp_path / "series", n=1)
     other = load_shapes(train=64, test=16, seed=1)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="not the pictures"):
@@ -310,7 +310,7 @@ def test_ctrl_c_says_the_command_that_continues_and_it_does(tmp_path, capsys, mo
     assert "leave out --epochs" in refused(capsys, "--resume", str(path), "--epochs", "7")
     assert "leave out --change-recipe" in refused(capsys, "--resume", str(path), "--change-recipe")
     assert "runs=1" in refused(capsys, "--resume", str(path), "--runs", "1")
-    assert "pictures it was begun with" in refused(capsys, "--resume", str(path), "--dataset", "cifar10")
+    assert "resumed run keeps its pictures" in refused(capsys, "--resume", str(path), "--dataset", "cifar10")
     assert main(["--resume", str(path)]) == DONE
     assert len(json.loads((path / "runs.json").read_text())["results"]) == 2
 

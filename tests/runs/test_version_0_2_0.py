@@ -47,7 +47,7 @@ def test_a_run_names_what_it_sees(name, pictures):
         assert sum(share for _, share in top) == pytest.approx(1)
 
 
-@pytest.mark.filterwarnings("ignore:The run goes on, but not to the bits")  # of other versions or another machine
+@pytest.mark.filterwarnings("ignore:The run continues, but not to the bits")  # of other versions or another machine
 def test_an_interrupted_run_goes_on_to_the_end_of_the_undisturbed_one(tmp_path):
     shutil.copytree(RUNS / "davidnet-interrupted", tmp_path / "run")
     assert RunFolder(tmp_path / "run").saved() == [(0, 4)]
