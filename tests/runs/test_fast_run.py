@@ -5,6 +5,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from interrupt import Interrupt
 
 from davidnet_keras import RECIPES, FastNet, load_model, load_shapes, resume, train
 from davidnet_keras.data import shapes
@@ -25,21 +26,6 @@ def few_pictures(monkeypatch):
 
 def train_shapes(path, recipe=RECIPE, **arguments):
     return train(recipe, "shapes", run_dir=path, progress=False, **arguments)
-
-
-class StopAfter(keras.callbacks.Callback):
-    """Ctrl-C after so many batches of an epoch."""
-
-    def __init__(self, epoch, batch):
-        super().__init__()
-        self.at, self.epoch = (epoch, batch), None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if (self.epoch, batch) == self.at:
-            raise KeyboardInterrupt
 
 
 class FirstBias(keras.callbacks.Callback):
@@ -104,7 +90,7 @@ def test_the_saved_model_is_loaded_by_the_careful_reader(run):
 
 def test_stopped_inside_an_epoch_it_ends_with_the_same_bits(tmp_path, run):
     with pytest.raises(KeyboardInterrupt):
-        train_shapes(tmp_path / "run", callbacks=[StopAfter(1, 1)], checkpoint_every=1)
+        train_shapes(tmp_path / "run", callbacks=[Interrupt(1, 1)], checkpoint_every=1)
     again = resume(tmp_path / "run", progress=False)
     for one, other in zip(weights_of(again.model), weights_of(run.model), strict=True):
         np.testing.assert_array_equal(one, other)

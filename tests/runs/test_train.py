@@ -7,6 +7,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from interrupt import Interrupt
 
 from davidnet_keras import Recipe, SumLossModel, UserError, load_shapes, resume, train
 from davidnet_keras.data import datasets, shapes
@@ -57,21 +58,6 @@ def run(tmp_path_factory, network, rates, traced):
         patch.setattr(SumLossModel, "train_step", lambda model, data: traced.append(data) or own(model, data))
         traced.clear()
         return train_shapes(tmp_path_factory.mktemp("straight") / "run", callbacks=[rates])
-
-
-class Interrupt(keras.callbacks.Callback):
-    """Ctrl-C in the middle of an epoch."""
-
-    def __init__(self, epoch, batch=1):
-        super().__init__()
-        self.at, self.epoch = (epoch, batch), None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if (self.epoch, batch) == self.at:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +202,7 @@ def test_damaged_files_of_a_stopped_run(folder, run, capsys):
     for file in (folder.history, folder.log):
         whole = file.read_bytes()
         file.write_bytes(b"\x00nonsense")
-        with pytest.raises(UserError, match=r"cannot (go on|be read)"):
+        with pytest.raises(UserError, match=r"cannot (continue|be read)"):
             resume(folder.path)
         file.write_bytes(whole)
     newest = folder.checkpoint(2)
